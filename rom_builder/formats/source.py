@@ -60,15 +60,20 @@ class FileSource:
         OSError: The file cannot be opened.
     """
 
+    _fd = -1
+
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self.size = os.fstat(self._fd).st_size
 
     def read_at(self, offset: int, size: int) -> bytes:
         check_range(self, offset, size)
         pieces = []
         while size:
-            piece = os.pread(self._fd, min(size, 1 << 30), offset)
+            try:
+                piece = os.pread(self._fd, min(size, 1 << 30), offset)
+            except OSError as error:
+                raise ImageError(error.strerror or "read error", offset=offset) from error
             if not piece:
                 raise ImageError("the file became shorter while it was read", offset=offset)
             pieces.append(piece)

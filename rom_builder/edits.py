@@ -1,0 +1,70 @@
+"""What a build changes in a ROM: values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FileData:
+    """New content of one file and how it lies on the device.
+
+    Attributes:
+        mode: Permission bits.
+        label: SELinux label; None leaves it to the label of the nearest file.
+    """
+
+    data: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One file that is added, replaced or removed.
+
+    Attributes:
+        path: Device path, ``/system/build.prop``.
+        new: The file afterwards; None removes it.
+        why: The requirement that asks for it, one line.
+    """
+
+    path: str
+    new: FileData | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppEdit:
+    """One entry inside an app that must change; the app must then be signed again by its own key.
+
+    Attributes:
+        path: Device path of the app.
+        entry: Entry of the app.
+        data: The entry afterwards.
+    """
+
+    path: str
+    entry: str
+    data: bytes
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A demand that no edit of configuration can meet, and what would.
+
+    Attributes:
+        path: File that needs a new version, as a nested name.
+        why: What stands in the way.
+        hint: What to bring.
+    """
+
+    path: str
+    why: str
+    hint: str
+
+
+Change = Edit | AppEdit | Obstacle

@@ -1,0 +1,167 @@
+"""What mechanisms and code readers saw in a ROM: values only. Rules judge these, never bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import TypeVar
+
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.network_security_config import NetworkSecurityConfig
+from rom_builder.formats.tree import Unread
+
+Value = str | bool | int
+"""A setting's value with its type kept: the text ``"false"`` is not the boolean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The Android build, as its properties say it.
+
+    Attributes:
+        sdk: API level, None if no ``ro.build.version.sdk`` was found.
+        properties: Effective value of each property with the place it comes from.
+    """
+
+    sdk: int | None
+    properties: dict[str, tuple[str, Location]]
+
+    def get(self, key: str) -> str | None:
+        """Return the effective value of a property, None if it is not set."""
+        found = self.properties.get(key)
+        return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One installed app, from its manifest.
+
+    Attributes:
+        target_sdk: What the app declares, else its ``minSdkVersion``, else 1, as the platform does.
+        cleartext: ``usesCleartextTraffic`` as the platform reads it, None if it is not set.
+        has_network_security_config: The manifest names a config, whether or not it can be read.
+    """
+
+    name: str
+    location: Location
+    target_sdk: int
+    debuggable: bool
+    cleartext: bool | None
+    has_network_security_config: bool
+    privileged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The value one place in the ROM gives for one setting of a service.
+
+    Attributes:
+        service: Profile id.
+        requirement: Dotted name of the requirement it speaks of.
+        mechanism: Registered name of the reader.
+        label: The setting in words, ``preference pref_key_enable_mx_switch``.
+        values: What was read, in order; several where the place holds a list.
+        on: For an on/off switch, which of the two; None if the value is neither.
+        location: Where.
+        strength: What the place proves.
+    """
+
+    service: str
+    requirement: str
+    mechanism: str
+    label: str
+    values: tuple[Value, ...]
+    on: bool | None
+    location: Location
+    strength: Strength
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSecurity:
+    """What the platform will enforce on one app's connections.
+
+    Attributes:
+        config: The app's parsed config, None if it has none.
+        problems: Errors in the config that make the app crash when it opens a connection.
+        location: The config, or the manifest if there is none.
+    """
+
+    service: str
+    package: Package
+    config: NetworkSecurityConfig | None
+    problems: tuple[str, ...]
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL literal in a program.
+
+    Attributes:
+        own: It stands in a file of the service itself or in one its profile names; elsewhere it
+            says only that another program knows the host.
+    """
+
+    service: str
+    scheme: str
+    host: str
+    url: str
+    location: Location
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SigningCertificate:
+    """A certificate that vouches for something in the ROM.
+
+    Attributes:
+        use: ``package`` (signed this OTA), ``otacert`` (the device accepts updates signed by it) or
+            ``apk``.
+        known_as: Name under which the key is publicly known, None if it is not.
+        digest: Digest of the signature made with it, ``SHA-1`` ...; empty if it made none here.
+    """
+
+    use: str
+    subject: str
+    key: str
+    spki_sha256: str
+    cert_sha1: str
+    known_as: str | None
+    digest: str
+    location: Location
+
+
+Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate
+F = TypeVar("F", Package, Reading, NetworkSecurity, Endpoint, SigningCertificate)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything read from one ROM for one set of policies.
+
+    Attributes:
+        present: For each service, what shows that it is in the ROM; empty if nothing does.
+        searched: In words, what was searched for services (``96 packages, 2070 files``).
+        unread: What could not be read.
+        today: The day on which expiry dates are judged (UTC).
+    """
+
+    platform: Platform
+    facts: tuple[Fact, ...]
+    present: dict[str, tuple[Location, ...]]
+    searched: str
+    unread: tuple[Unread, ...]
+    today: date
+
+    def of(self, kind: type[F], service: str | None = None) -> Iterator[F]:
+        """Yield the facts of one kind, of one service if named."""
+        for fact in self.facts:
+            if isinstance(fact, kind) and (
+                service is None or getattr(fact, "service", None) == service
+            ):
+                yield fact
+
+    def readings(self, service: str, requirement: str) -> tuple[Reading, ...]:
+        """Return what the ROM's settings say of one requirement of one service."""
+        return tuple(r for r in self.of(Reading, service) if r.requirement == requirement)

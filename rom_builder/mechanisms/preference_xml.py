@@ -1,0 +1,112 @@
+"""Defaults that a settings page shows: ``android:defaultValue`` in the preference XML of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from rom_builder.edits import Change
+from rom_builder.errors import ImageError
+from rom_builder.facts import Value
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.axml import Attribute, Element, parse_axml, patch_attribute
+from rom_builder.mechanisms.inside_app import TRUE, TYPE_BOOLEAN, attribute_value, changed
+from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.system_property import text_of
+from rom_builder.packages import Apk, Packages
+from rom_builder.policy.profile import Binding
+from rom_builder.rom import Rom
+
+KEY = 0x010101E8
+DEFAULT_VALUE = 0x010101ED
+
+
+class PreferenceXml(Binding):
+    """A preference of an app's settings page.
+
+    Attributes:
+        package: The app.
+        key: The preference's ``android:key``.
+        file: Entry of the app that holds it; without one every compiled XML of the app is searched.
+    """
+
+    package: str = Field(description="Package name of the app.")
+    key: str = Field(description="The preference's android:key.")
+    file: str | None = Field(
+        None, description="Entry of the app that holds it, res/xml/preferences.xml."
+    )
+
+
+@MECHANISMS.register("preference-xml")
+class PreferenceXmlMechanism:
+    """What a settings page shows before anything is stored: never enough for a pass."""
+
+    options = PreferenceXml
+
+    def read(self, rom: Rom, packages: Packages, binding: PreferenceXml) -> Iterator[Found]:
+        for apk in packages.named(binding.package):
+            for entry, attribute in preferences(rom, apk, binding):
+                value = attribute_value(apk, attribute) if attribute else None
+                yield Found(
+                    f"preference {binding.key}",
+                    () if value is None else (value,),
+                    Location(apk.inner(entry), attribute.offset if attribute else None),
+                    Strength.UI_DEFAULT,
+                )
+
+    def render(
+        self, rom: Rom, packages: Packages, binding: PreferenceXml, values: tuple[Value, ...]
+    ) -> Iterator[Change]:
+        for apk in packages.named(binding.package):
+            for entry, attribute in preferences(rom, apk, binding):
+                if attribute and attribute_value(apk, attribute) != values[0]:
+                    data = with_default(apk.read(entry), binding.key, bool(values[0]))
+                    why = f"preference {binding.key} is to show {text_of(values[0])}"
+                    yield changed(apk, entry, data, why)
+
+
+def preferences(
+    rom: Rom, apk: Apk, binding: PreferenceXml
+) -> Iterator[tuple[str, Attribute | None]]:
+    """Yield each entry with the preference, and its ``defaultValue`` if it has one.
+
+    Entries that cannot be read are noted as unread.
+    """
+    names = [binding.file] if binding.file else sorted(apk.archive.entries)
+    needles = (binding.key.encode(), binding.key.encode("utf-16-le"))
+    for entry in names:
+        if not entry.endswith(".xml") or entry not in apk.archive.entries:
+            continue
+        try:
+            data = apk.read(entry)
+            if not any(needle in data for needle in needles):
+                continue
+            for default in find_defaults(parse_axml(data), binding.key):
+                yield entry, default
+        except ImageError as error:
+            rom.note_unread(error.within(apk.inner(entry)), apk.file.name)
+
+
+def with_default(data: bytes, key: str, value: bool) -> bytes:
+    """Return a compiled preference XML in which the preference ``key`` shows ``value``.
+
+    Only the eight bytes of the typed value change.
+
+    Raises:
+        ImageError: The XML is damaged, or the preference has no default to change.
+    """
+    defaults = [default for default in find_defaults(parse_axml(data), key) if default]
+    if not defaults:
+        raise ImageError(f"no preference {key} with a default")
+    for default in defaults:
+        data = patch_attribute(data, default, TYPE_BOOLEAN, TRUE if value else 0)
+    return data
+
+
+def find_defaults(root: Element, key: str) -> Iterator[Attribute | None]:
+    """Yield the ``defaultValue`` of each preference with that key, None where it has none."""
+    for element in root.walk():
+        found = element.attribute(KEY)
+        if found is not None and found.as_string() == key:
+            yield element.attribute(DEFAULT_VALUE)

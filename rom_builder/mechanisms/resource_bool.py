@@ -1,0 +1,91 @@
+"""Boolean resources of an app, such as the first-boot defaults of the settings provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from rom_builder.edits import Change
+from rom_builder.errors import ImageError
+from rom_builder.facts import Value
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.arsc import parse_arsc, patch_value
+from rom_builder.mechanisms.inside_app import TRUE, TYPE_BOOLEAN, changed, typed
+from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.system_property import text_of
+from rom_builder.packages import RESOURCES, Packages
+from rom_builder.policy.profile import Binding
+from rom_builder.rom import Rom
+
+SETTINGS_PROVIDER = "com.android.providers.settings"
+"""Writes its ``def_*`` resources into the settings at first boot: they are what the device does."""
+
+
+class ResourceBool(Binding):
+    """A boolean resource.
+
+    Attributes:
+        package: The app.
+        resource: Name without its type, ``def_backup_enabled``.
+        read_by: Package that acts on it; the settings provider acts on its own.
+    """
+
+    package: str = Field(description="Package name of the app.")
+    resource: str = Field(description="Name of the resource without bool/.")
+    read_by: str | None = Field(
+        None, description="Package that acts on the value; without one it only shows that it is there."
+    )
+
+
+@MECHANISMS.register("resource-bool")
+class ResourceBoolMechanism:
+    """``<bool>`` resources, every configuration of them: a value may differ by operator or language."""
+
+    options = ResourceBool
+
+    def read(self, rom: Rom, packages: Packages, binding: ResourceBool) -> Iterator[Found]:
+        acted_on = binding.read_by or binding.package == SETTINGS_PROVIDER
+        strength = Strength.EFFECTIVE if acted_on else Strength.PRESENCE
+        for apk in packages.named(binding.package):
+            resource_id = apk.resources and apk.resources.find("bool", binding.resource)
+            if not resource_id:
+                continue
+            for value in apk.resolve(resource_id):
+                suffix = f" ({value.config})" if value.config else ""
+                found = typed(value.type, value.data, value.string)
+                yield Found(
+                    f"bool/{binding.resource}{suffix}",
+                    () if found is None else (found,),
+                    Location(apk.inner(RESOURCES), value.offset),
+                    strength,
+                )
+
+    def render(
+        self, rom: Rom, packages: Packages, binding: ResourceBool, values: tuple[Value, ...]
+    ) -> Iterator[Change]:
+        for apk in packages.named(binding.package):
+            resource_id = apk.resources and apk.resources.find("bool", binding.resource)
+            if resource_id and any(
+                typed(v.type, v.data, v.string) != values[0] for v in apk.resolve(resource_id)
+            ):
+                data = with_bool(apk.read(RESOURCES), binding.resource, bool(values[0]))
+                why = f"bool/{binding.resource} is to be {text_of(values[0])}"
+                yield changed(apk, RESOURCES, data, why)
+
+
+def with_bool(data: bytes, resource: str, value: bool) -> bytes:
+    """Return a resource table in which ``bool/resource`` is ``value`` in every configuration.
+
+    Only the eight bytes of each typed value change.
+
+    Raises:
+        ImageError: The table is damaged or has no such resource.
+    """
+    table = parse_arsc(data)
+    resource_id = table.find("bool", resource)
+    if resource_id is None:
+        raise ImageError(f"no bool/{resource}")
+    for found in table.resolve(resource_id):
+        data = patch_value(data, found, TYPE_BOOLEAN, TRUE if value else 0)
+    return data

@@ -1,0 +1,138 @@
+"""System properties in the property files of each partition, and the platform they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from rom_builder.edits import Change, Edit, FileData, Obstacle
+from rom_builder.errors import ImageError
+from rom_builder.facts import Platform, Value
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.build_prop import BuildProp, parse_build_prop
+from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.packages import Packages
+from rom_builder.policy.profile import Binding
+from rom_builder.rom import Rom, RomFile
+
+PROPERTY_FILES = (
+    "/default.prop",
+    "/prop.default",
+    "/system/etc/prop.default",
+    "/system/default.prop",
+    "/system/build.prop",
+    "/system_ext/build.prop",
+    "/system_ext/etc/build.prop",
+    "/vendor/default.prop",
+    "/vendor/build.prop",
+    "/odm/build.prop",
+    "/odm/etc/build.prop",
+    "/product/build.prop",
+    "/product/etc/build.prop",
+)
+"""In the order in which init loads them (system/core, init/property_service.cpp)."""
+LATER_WINS_FROM = 30
+"""From Android 11 a later file overrides an earlier one; before, the first value of ro.* stays."""
+MAX_FILE_SIZE = 1 << 20
+
+
+def property_files(rom: Rom) -> Iterator[tuple[RomFile, BuildProp]]:
+    """Yield the property files of a ROM in the order in which the device loads them.
+
+    Links lead to files; a file that two names lead to counts once. What cannot be read is noted.
+    """
+    seen = set()
+    for path in PROPERTY_FILES:
+        file = rom.find(path)
+        if file is None or file.name in seen:
+            continue
+        seen.add(file.name)
+        try:
+            yield file, parse_build_prop(rom.read(file, MAX_FILE_SIZE))
+        except ImageError as error:
+            rom.note_unread(error, file.name)
+
+
+def read_platform(rom: Rom) -> Platform:
+    """Return the effective value of every property, and the API level."""
+    files = list(property_files(rom))
+    sdk = _sdk(files)
+    effective: dict[str, tuple[str, Location]] = {}
+    for file, properties in files:
+        for key in properties.keys():  # noqa: SIM118 - not a mapping
+            entry = properties.entry(key)
+            first_stays = key.startswith("ro.") and (sdk is None or sdk < LATER_WINS_FROM)
+            if entry is not None and not (first_stays and key in effective):
+                effective[key] = (entry.value, Location(file.name, line=entry.line))
+    return Platform(sdk, effective)
+
+
+def _sdk(files: list[tuple[RomFile, BuildProp]]) -> int | None:
+    for _, properties in files:
+        for key in ("ro.build.version.sdk", "ro.system.build.version.sdk"):
+            value = properties.get(key)
+            if value is not None and value.isascii() and value.isdigit() and len(value) < 6:
+                return int(value)
+    return None
+
+
+class SystemProperty(Binding):
+    """A system property that a service reads.
+
+    Attributes:
+        key: Name of the property.
+        read_by: Package that reads it; without one a value proves only that it is there.
+        file: Property file to write it to if none has it yet.
+    """
+
+    key: str = Field(description="Name of the property.", pattern=r"^[A-Za-z0-9_.@:-]{1,255}$")
+    read_by: str | None = Field(
+        None, description="Package that reads it; without one a value only shows that it is there."
+    )
+    file: str = Field(
+        "/system/build.prop", description="Property file to write to if none has the property."
+    )
+
+
+@MECHANISMS.register("system-property")
+class SystemPropertyMechanism:
+    """``key=value`` lines of the property files, as the device ends up with them."""
+
+    options = SystemProperty
+
+    def read(self, rom: Rom, packages: Packages, binding: SystemProperty) -> Iterator[Found]:
+        platform = read_platform(rom)
+        strength = Strength.EFFECTIVE if binding.read_by else Strength.PRESENCE
+        label = f"property {binding.key}"
+        found = platform.properties.get(binding.key)
+        if found is not None:
+            yield Found(label, (found[0],), found[1], strength)
+        elif binding.read_by and any(packages.named(binding.read_by)):
+            yield Found(label, (), Location(""), strength)
+
+    def render(
+        self, rom: Rom, packages: Packages, binding: SystemProperty, values: tuple[Value, ...]
+    ) -> Iterator[Change]:
+        wanted = text_of(values[0])
+        files = list(property_files(rom))
+        holders = [(f, p) for f, p in files if p.get(binding.key) is not None]
+        why = f"property {binding.key} is to be {wanted}"
+        if not holders:
+            target = rom.find(binding.file)
+            holders = [(f, p) for f, p in files if target is not None and f.name == target.name]
+        if not holders:
+            yield Obstacle(
+                binding.file,
+                f"{why}, but the ROM has no such file",
+                "name a property file that the ROM has",
+            )
+        for file, properties in holders:
+            new = properties.with_values({binding.key: wanted})
+            if new != properties.data and file.path:
+                yield Edit(file.path, FileData(new, 0o644), why)
+
+
+def text_of(value: Value) -> str:
+    """Write a value as a property holds it: booleans as ``true`` and ``false``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

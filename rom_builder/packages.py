@@ -1,0 +1,184 @@
+"""The apps of a ROM: where each lies, what its manifest says, and a way into its resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from rom_builder.errors import ImageError
+from rom_builder.facts import Package
+from rom_builder.findings import Location
+from rom_builder.formats.arsc import ResourceTable, ResourceValue, parse_arsc
+from rom_builder.formats.axml import Attribute, Element, parse_axml
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.rom import READ_LIMIT, Rom, RomFile
+
+MANIFEST = "AndroidManifest.xml"
+RESOURCES = "resources.arsc"
+
+# Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml): names in a
+# compiled manifest are decoration, the platform reads these.
+DEBUGGABLE = 0x0101000F
+MIN_SDK_VERSION = 0x0101020C
+TARGET_SDK_VERSION = 0x01010270
+USES_CLEARTEXT_TRAFFIC = 0x010104EC
+NETWORK_SECURITY_CONFIG = 0x01010527
+
+
+class Apk:
+    """One installed app, read as far as it is asked for.
+
+    Raises:
+        ImageError: The file is no zip archive.
+    """
+
+    def __init__(self, rom: Rom, file: RomFile) -> None:
+        self.file = file
+        self.source = rom.open(file)
+        try:
+            self.archive = ZipArchive(self.source, lenient=True)
+        except ImageError as error:
+            raise error.within(file.name) from error
+
+    def inner(self, entry: str) -> str:
+        """Return the nested name of an entry."""
+        return f"{self.file.name}!/{entry}"
+
+    def read(self, entry: str) -> bytes:
+        """Return the content of an entry.
+
+        Raises:
+            ImageError: It is not there, too large or damaged.
+        """
+        found = self.archive.entries.get(entry)
+        if found is None:
+            raise ImageError("is not in the app", path=self.inner(entry))
+        try:
+            return self.archive.read(found, limit=READ_LIMIT)
+        except ImageError as error:
+            raise error.within(self.inner(entry)) from error
+
+    def xml(self, entry: str) -> Element:
+        """Return the root of a compiled XML entry.
+
+        Raises:
+            ImageError: It is not there or damaged.
+        """
+        data = self.read(entry)
+        try:
+            return parse_axml(data)
+        except ImageError as error:
+            raise error.within(self.inner(entry)) from error
+
+    @cached_property
+    def manifest(self) -> Element:
+        """Root of the manifest.
+
+        Raises:
+            ImageError: There is none, or it is damaged.
+        """
+        return self.xml(MANIFEST)
+
+    @cached_property
+    def resources(self) -> ResourceTable | None:
+        """The resource table, None if the app has none.
+
+        Raises:
+            ImageError: It is damaged.
+        """
+        if RESOURCES not in self.archive.entries:
+            return None
+        try:
+            return parse_arsc(self.read(RESOURCES))
+        except ImageError as error:
+            raise error.within(self.inner(RESOURCES)) from error
+
+    def resolve(self, reference: int) -> tuple[ResourceValue, ...]:
+        """Return every value of a resource, the default configuration first; none if it is not here."""
+        return self.resources.resolve(reference) if self.resources else ()
+
+    def boolean(self, attribute: Attribute | None) -> bool | None:
+        """Return an attribute as a boolean, through a reference if need be; None if it is neither."""
+        if attribute is None:
+            return None
+        if attribute.reference is not None:
+            values = self.resolve(attribute.reference)
+            return bool(values[0].data) if values else None
+        return attribute.as_bool(None)
+
+    @property
+    def package(self) -> str:
+        """Package name; empty if the manifest names none."""
+        attribute = self.manifest.attribute(name="package")
+        return (attribute.as_string() if attribute else None) or ""
+
+    @property
+    def application(self) -> Element | None:
+        """The ``application`` element, None if there is none."""
+        return next(self.manifest.children_named("application"), None)
+
+    def _sdk(self, resource_id: int) -> int | None:
+        # Each uses-sdk element is processed in turn, so the last that names a level counts.
+        level = None
+        for uses_sdk in self.manifest.children_named("uses-sdk"):
+            attribute = uses_sdk.attribute(resource_id)
+            if attribute is not None:
+                level = attribute.as_int(level)
+        return level
+
+    @property
+    def target_sdk(self) -> int:
+        """``targetSdkVersion``, else ``minSdkVersion``, else 1, as the platform reads them."""
+        level = self._sdk(TARGET_SDK_VERSION)
+        if level is None:
+            level = self._sdk(MIN_SDK_VERSION)
+        return 1 if level is None else level
+
+    def flag(self, resource_id: int) -> bool | None:
+        """Return a boolean attribute of ``application``, None if it is not set."""
+        application = self.application
+        return self.boolean(application.attribute(resource_id)) if application else None
+
+    @property
+    def network_security_config(self) -> Attribute | None:
+        """The attribute that names the app's network security config, None if it is not set."""
+        application = self.application
+        return application.attribute(NETWORK_SECURITY_CONFIG) if application else None
+
+    def describe(self) -> Package:
+        """Return what the manifest says.
+
+        Raises:
+            ImageError: The manifest is damaged.
+        """
+        return Package(
+            name=self.package,
+            location=Location(self.inner(MANIFEST)),
+            target_sdk=self.target_sdk,
+            debuggable=bool(self.flag(DEBUGGABLE)),
+            cleartext=self.flag(USES_CLEARTEXT_TRAFFIC),
+            has_network_security_config=self.network_security_config is not None,
+            privileged="/priv-app/" in (self.file.path or ""),
+        )
+
+
+class Packages:
+    """The apps of a ROM by package name; each manifest is read once.
+
+    Apps that cannot be read are noted in the ROM's list of unread parts.
+    """
+
+    def __init__(self, rom: Rom) -> None:
+        self.rom = rom
+        self.described: list[tuple[RomFile, Package]] = []
+        for file in rom.with_suffix(".apk"):
+            try:
+                self.described.append((file, Apk(rom, file).describe()))
+            except ImageError as error:
+                rom.note_unread(error, file.name)
+
+    def named(self, package: str) -> Iterator[Apk]:
+        """Yield every app of that name; a ROM may hold one twice."""
+        for file, described in self.described:
+            if described.name == package:
+                yield Apk(self.rom, file)

@@ -1,0 +1,52 @@
+"""Rule ROM102: no consent control is ticked before the user touches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rom_builder.facts import Facts
+from rom_builder.findings import Finding, Status, Strength
+from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.rules.rule import Case, rule
+
+
+@rule(
+    "ROM102",
+    alias="preselected-consent",
+    title="No box that gives consent is ticked beforehand",
+    requirement="consent.preselected",
+    fix="set the control's default to off; a default inside an app needs a new version of the app",
+    references=("GDPR Art. 4(11)", "GDPR Recital 32", "MASWE-0070", "CWE-359"),
+)
+def preselected_consent(case: Case, facts: Facts) -> Iterator[Finding]:
+    """Silence and pre-ticked boxes are not consent.
+
+    A preference of the service whose ``android:defaultValue`` is its on value is shown ticked, and so
+    fails whatever the code does with it. That none is ticked in a resource does not pass by itself:
+    code may tick the box. An effective setting that says so passes.
+    """
+    consent = case.demand.consent
+    if consent is None or consent.preselected != "forbidden":
+        return
+    shown = tuple(
+        r
+        for r in facts.readings(case.name, "consent.default")
+        if r.strength is Strength.UI_DEFAULT
+    )
+    stated = facts.readings(case.name, "consent.preselected")
+    ticked = tuple(r for r in (*stated, *shown) if r.on is True)
+    decisive = effective(stated)
+    if ticked:
+        yield case.finding(
+            Status.FAIL,
+            f"{ticked[0].label} is ticked before the user chose",
+            evidence_of(ticked),
+        )
+    elif decisive and all(r.on is False for r in decisive):
+        yield case.finding(Status.PASS, "no consent control is pre-ticked", evidence_of(decisive))
+    else:
+        yield case.finding(
+            Status.UNKNOWN,
+            "no consent control is ticked in a resource; code may tick one",
+            evidence_of((*stated, *shown)),
+        )

@@ -1,0 +1,31 @@
+"""How a rule weighs the readings of one setting: what is set, what only looks set, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rom_builder.facts import Reading
+from rom_builder.findings import Evidence, Strength
+
+
+def evidence_of(readings: Iterable[Reading]) -> tuple[Evidence, ...]:
+    """Turn readings into evidence, one each."""
+    return tuple(Evidence(r.location, f"{r.label} is {shown(r)}", r.strength) for r in readings)
+
+
+def shown(reading: Reading) -> str:
+    """Say a reading's value as a person would write it.
+
+    Lists are joined with commas, booleans are ``true`` and ``false``, no value is ``not set``.
+    """
+    if not reading.values:
+        return "not set"
+    return ", ".join(
+        ("true" if value else "false") if isinstance(value, bool) else str(value)
+        for value in reading.values
+    )
+
+
+def effective(readings: Iterable[Reading]) -> tuple[Reading, ...]:
+    """Return the readings that the device acts on."""
+    return tuple(r for r in readings if r.strength in (Strength.EFFECTIVE, Strength.CODE))

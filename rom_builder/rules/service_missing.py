@@ -1,0 +1,49 @@
+"""Rule ROM105: a service that the policy requires is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rom_builder.facts import Facts
+from rom_builder.findings import Evidence, Finding, Location, Status, Strength
+from rom_builder.rules.rule import Case, rule
+
+
+@rule(
+    "ROM105",
+    alias="service-missing",
+    title="A required messaging service and its configuration are in the ROM",
+    requirement="presence",
+    fix="build the package with this policy, which adds the service's configuration",
+    references=("GDPR Art. 5(2)", "CRA Annex I Part I (2)(b)"),
+)
+def service_missing(case: Case, facts: Facts) -> Iterator[Finding]:
+    """With ``presence: required`` an absent service fails; with ``if-present`` nothing applies to it.
+
+    A service is there if one of the profile's packages is installed or one of its files exists. While
+    parts of the image could not be read, absence is unknown: the service may lie in them.
+    """
+    found = facts.present.get(case.name, ())
+    required = case.demand.presence == "required"
+    if found:
+        evidence = tuple(
+            Evidence(place, "part of the service", Strength.PRESENCE) for place in found
+        )
+        yield case.finding(Status.PASS, "the service is in the ROM", evidence)
+        return
+    absent = (
+        Evidence(
+            Location(""), f"searched {facts.searched}, found no part of it", Strength.PRESENCE
+        ),
+    )
+    if required:
+        yield case.finding(Status.FAIL, "the required service is not in the ROM", absent)
+    elif facts.unread:
+        yield case.finding(
+            Status.UNKNOWN,
+            "the service was not found, but parts of the image could not be read",
+            absent,
+            fix="make the unread parts readable and check again",
+        )
+    else:
+        yield case.finding(Status.NOT_APPLICABLE, "the service is not in the ROM", absent)

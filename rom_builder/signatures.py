@@ -1,0 +1,65 @@
+"""Who vouches for what: the certificates that signed a package and its apps, or may sign updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rom_builder.errors import ImageError
+from rom_builder.facts import SigningCertificate
+from rom_builder.findings import Location
+from rom_builder.formats.apk_signature import read_signers
+from rom_builder.formats.source import FileSource
+from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.keys import publicly_known
+from rom_builder.rom import Rom
+
+OTACERT = "META-INF/com/android/otacert"
+OTACERTS = "/system/etc/security/otacerts.zip"
+MAX_CERTIFICATES_SIZE = 4 << 20
+
+
+def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
+    """Yield every certificate of the package, of ``otacerts.zip`` and of each app.
+
+    Apps' signatures are read, not verified: whose key an app names is the question here. What cannot
+    be read is noted in the ROM's list of unread parts.
+    """
+    for name, use in ((OTACERT, "package"),):
+        file = rom.by_name.get(name)
+        if file is not None:
+            try:
+                certificate = parse_certificate(rom.read(file, MAX_CERTIFICATES_SIZE))
+                yield fact(use, certificate, certificate.signature_digest, name)
+            except ImageError as error:
+                rom.note_unread(error, name)
+    accepted = rom.find(OTACERTS)
+    if accepted is not None:
+        try:
+            for certificate in parse_otacerts(rom.read(accepted, MAX_CERTIFICATES_SIZE)):
+                yield fact("otacert", certificate, certificate.signature_digest, accepted.name)
+        except ImageError as error:
+            rom.note_unread(error, accepted.name)
+    for file in rom.with_suffix(".apk"):
+        try:
+            source = rom.open(file)
+            for signer in read_signers(ZipArchive(source, lenient=True), source):
+                for digest in signer.digests[:1]:
+                    yield fact("apk", signer.certificates[0], digest, file.name)
+        except ImageError as error:
+            rom.note_unread(error, file.name)
+
+
+def fact(use: str, certificate: Certificate, digest: str, name: str) -> SigningCertificate:
+    """Say what a certificate is and whether its key is publicly known."""
+    known = publicly_known(certificate.spki_sha256)
+    return SigningCertificate(
+        use=use,
+        subject=certificate.subject,
+        key=certificate.key,
+        spki_sha256=certificate.spki_sha256,
+        cert_sha1=certificate.cert_sha1,
+        known_as=known.name if known else None,
+        digest=digest,
+        location=Location(name),
+    )
