@@ -1,0 +1,203 @@
+r"""Dalvik executables (``classes.dex``): the header and the strings.
+
+Header, little-endian (https://source.android.com/docs/core/runtime/dex-format):
+
+======  ====  ===================================================
+offset  size  field
+======  ====  ===================================================
+0       8     magic ``dex\n035\0`` to ``dex\n041\0``
+0x20    4     file size
+0x24    4     header size: 0x70, from version 041 on 0x78
+0x28    4     endian tag 0x12345678
+0x38    4     number of strings
+0x3c    4     offset of the string table: u32 offset of each string
+0x70    4     from version 041 on: size of the container
+======  ====  ===================================================
+
+A string is its length in UTF-16 code units (ULEB128), modified UTF-8, and a zero.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from struct import unpack_from
+from typing import overload
+
+from rom_builder.errors import ImageError
+from rom_builder.formats.mutf8 import decode_mutf8, utf16_length
+
+_MAGIC = re.compile(rb"dex\n(035|036|037|038|039|040|041)\0")
+_HEADER_SIZE = 0x70
+_CONTAINER_HEADER_SIZE = 0x78
+_ENDIAN_TAG = 0x12345678
+
+_UNREADABLE = {
+    b"dey\n": "an optimised DEX (odex)",
+    b"cdex": "a compact DEX",
+    b"vdex": "a verified DEX container (vdex)",
+    b"oat\n": "compiled code (oat)",
+}
+
+
+class Dex:
+    """A Dalvik executable; make one with :func:`parse_dex`."""
+
+    def __init__(self, data: bytes, version: int, string_count: int, strings_offset: int) -> None:
+        self._data = data
+        self.version = version
+        self.strings = DexStrings(data, string_count, strings_offset)
+
+    def find_strings(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
+        """Yield file offset and text of each string that ``pattern`` matches, each once.
+
+        The bytes of all strings are searched in one go and only what matches is decoded.
+
+        Args:
+            pattern: For modified UTF-8, without anchors or look-around: where one string ends
+                and the next begins is looked up only after a match.
+
+        Raises:
+            ImageError: The string table is damaged.
+        """
+        return self.strings.find(pattern)
+
+    def contains(self, pattern: re.Pattern[bytes]) -> bool:
+        """Return whether ``pattern`` matches in any string; see :meth:`find_strings`."""
+        return next(self.find_strings(pattern), None) is not None
+
+
+class DexStrings(Sequence[str]):
+    """The strings of a DEX file in the order of their table, decoded on every access.
+
+    Reading a string that is damaged, or overlaps another, raises ImageError.
+    """
+
+    def __init__(self, data: bytes, count: int, table: int) -> None:
+        self._data = data
+        self._count = count
+        self._table = table
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return self._decode(*self._item(self._rank(index % self._count)))
+
+    def find(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
+        """See :meth:`Dex.find_strings`."""
+        starts = self._starts
+        if not starts:
+            return
+        position, end = starts[0], self._item(len(starts) - 1)[2]
+        while hit := pattern.search(self._data, position, end):
+            rank = bisect_right(starts, hit.start()) - 1
+            item = start, first, last = self._item(rank)
+            if hit.start() <= last:
+                position = last + 1
+                if rank:
+                    self._item(rank - 1)  # refuses a string that would hold this one as well
+                # The match may have begun in the length or run on into the next string.
+                if pattern.search(self._data[first:last]):
+                    yield start, self._decode(*item)
+            elif rank + 1 < len(starts):
+                position = starts[rank + 1]
+            else:
+                return
+
+    @cached_property
+    def _offsets(self) -> tuple[int, ...]:
+        return unpack_from(f"<{self._count}I", self._data, self._table)
+
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        """Offsets of the strings in ascending order; a well-formed table is so already."""
+        ascending = sorted(self._offsets)
+        if ascending and not _HEADER_SIZE <= ascending[0] <= ascending[-1] < len(self._data):
+            raise ImageError("a string lies outside the file", offset=self._table)
+        return ascending
+
+    def _rank(self, index: int) -> int:
+        offset = self._offsets[index]
+        if self._starts[index] == offset:
+            return index
+        return bisect_right(self._starts, offset) - 1
+
+    def _item(self, rank: int) -> tuple[int, int, int]:
+        """Return offsets of the item, its first byte of text and its terminating zero."""
+        data, starts = self._data, self._starts
+        start = starts[rank]
+        limit = starts[rank + 1] if rank + 1 < len(starts) else len(data)
+        first = start
+        while first < min(start + 5, limit) and data[first] & 0x80:
+            first += 1
+        first += 1
+        last = data.find(0, first, limit)
+        if last < 0:
+            raise ImageError("a string runs into the next or past the end", offset=start)
+        return start, first, last
+
+    def _decode(self, start: int, first: int, last: int) -> str:
+        data = self._data
+        length = 0
+        for shift, byte in enumerate(data[start:first]):
+            length |= (byte & 0x7F) << 7 * shift
+        try:
+            text = decode_mutf8(data[first:last])
+        except UnicodeDecodeError as error:
+            raise ImageError("a string is not modified UTF-8", offset=first + error.start) from None
+        if utf16_length(text) != length:
+            raise ImageError(
+                f"a string says it has {length} code units, it has {utf16_length(text)}",
+                offset=start,
+            )
+        return text
+
+
+def parse_dex(data: bytes) -> Dex:
+    """Read the header of a DEX file; the strings are read when they are asked for.
+
+    Checksum and signature are not verified.
+
+    Raises:
+        ImageError: It is no DEX file, another kind of executable, or its header does not hold.
+    """
+    for magic, name in _UNREADABLE.items():
+        if data.startswith(magic):
+            raise ImageError(f"{name} is not read", offset=0, hint="use a ROM with plain DEX files")
+    magic_match = _MAGIC.match(data)
+    if not magic_match:
+        raise ImageError(f"not a DEX file: it starts with {data[:8].hex() or 'nothing'}", offset=0)
+    if len(data) < _HEADER_SIZE:
+        raise ImageError(f"the DEX header is cut off at byte {len(data)}", offset=0)
+    version = int(magic_match[1])
+    file_size, header_size, endian_tag = unpack_from("<3I", data, 0x20)
+    if endian_tag != _ENDIAN_TAG:
+        raise ImageError(f"endian tag {endian_tag:#010x}, not {_ENDIAN_TAG:#010x}", offset=0x28)
+    if header_size < _HEADER_SIZE or not header_size <= file_size <= len(data):
+        raise ImageError(
+            f"header of {header_size} and file of {file_size} bytes do not fit {len(data)} bytes",
+            offset=0x20,
+        )
+    if version >= 41 and header_size >= _CONTAINER_HEADER_SIZE:
+        container_size, header_offset = unpack_from("<2I", data, _HEADER_SIZE)
+        if header_offset or container_size != file_size:
+            raise ImageError("a container of several DEX files is not read", offset=_HEADER_SIZE)
+    string_count, strings_offset = unpack_from("<2I", data, 0x38)
+    if string_count and not header_size <= strings_offset <= file_size - 4 * string_count:
+        raise ImageError(
+            f"a table of {string_count} strings at {strings_offset:#x} does not fit "
+            f"{file_size} bytes",
+            offset=0x38,
+        )
+    return Dex(data[:file_size], version, string_count, strings_offset)

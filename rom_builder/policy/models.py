@@ -1,0 +1,324 @@
+"""What a policy may say; one class per section of the file.
+
+A field that is absent demands nothing. Every field's description is shown by editors, through the
+JSON schema that ``rom-builder policy schema`` writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from rom_builder.policy.messages import Model
+
+POLICY_SCHEMA = "rom-builder/policy/v1"
+
+T = TypeVar("T")
+
+_ID = r"[a-z0-9]+(-[a-z0-9]+)*"
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+# RFC 1123 section 2.1; the last label is not a number, else it would be an address.
+_HOST = rf"({_LABEL}\.)+(?![0-9]+$){_LABEL}"
+
+Mode = Literal["opt-in", "opt-out", "forbidden"]
+Occasion = Literal["fresh-install", "factory-reset"]
+Sending = Literal["registration", "contact-lookup", "upload", "analytics", "push"]
+Permission = Literal["forbidden", "allowed"]
+TlsVersion = Literal["1.2", "1.3"]
+Category = Literal[
+    "imei",
+    "imsi",
+    "iccid",
+    "own-number",
+    "recipient-number",
+    "contacts",
+    "message-body",
+    "location",
+    "cell",
+    "carrier-name",
+    "mac",
+    "serial",
+    "android-id",
+    "wifi-ssid",
+    "app-usage",
+]
+
+
+def problem_at(loc: tuple[str | int, ...], value: object, message: str) -> ValidationError:
+    """Return the error that puts ``message`` at ``loc`` below the value being validated."""
+    # Pydantic fills {placeholders} of the template, so the message itself is one.
+    error = PydanticCustomError("refused", "{message}", {"message": message})
+    return ValidationError.from_exception_data(
+        "policy", [InitErrorDetails(type=error, loc=loc, input=value)]
+    )
+
+
+def once(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Return ``values``, refusing one that is listed twice."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise problem_at((index,), value, f"{value!r} is listed twice")
+    return values
+
+
+def pattern(expression: str, what: str) -> Callable[[str], str]:
+    """Return a validator: text that matches ``expression`` in full, else "is not ``what``"."""
+    compiled = re.compile(expression, re.ASCII)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise PydanticCustomError(
+                "pattern", "{text} is not {what}", {"text": repr(text[:80]), "what": what}
+            )
+        return text
+
+    return check
+
+
+def _host(text: str) -> str:
+    name = text.removeprefix("*.")
+    if len(name) <= 253 and re.fullmatch(_HOST, name, re.ASCII):
+        return text
+    if "/" in text or ":" in text:
+        problem = f"{text[:80]!r} is not a host name; leave out scheme, port and path"
+    elif re.fullmatch(_HOST, name.lower(), re.ASCII):
+        problem = f"{text[:80]!r} has capital letters; write {text.lower()!r}"
+    else:
+        problem = f"{text[:80]!r} is not a host name such as 'api.example.com' or '*.example.com'"
+    raise PydanticCustomError("host", "{problem}", {"problem": problem})
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Return whether ``host``, itself a name or a pattern, lies within ``pattern``.
+
+    >>> host_matches("*.example.com", "a.b.example.com")
+    True
+    >>> host_matches("*.example.com", "example.com")
+    False
+    """
+    return pattern == host or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+
+
+def _date(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+                return date.fromisoformat(value)
+        except ValueError:
+            pass
+    if isinstance(value, date):
+        return value
+    raise PydanticCustomError("date", "must be a date such as 2027-12-31")
+
+
+def _sha256(text: str) -> str:
+    try:
+        size = len(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        size = -1
+    if size != 32:
+        raise PydanticCustomError("sha256", "must be 32 bytes in base64 (44 characters)")
+    return text
+
+
+Id = Annotated[
+    str,
+    AfterValidator(pattern(rf"(?=.{{1,64}}$){_ID}", "an id such as 'messaging-opt-in'")),
+    WithJsonSchema({"type": "string", "pattern": f"^{_ID}$", "maxLength": 64}),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Host = Annotated[str, AfterValidator(_host), WithJsonSchema({"type": "string"})]
+Day = Annotated[date, BeforeValidator(_date)]
+Hosts = Annotated[tuple[Host, ...], AfterValidator(once)]
+Categories = Annotated[tuple[Category, ...], AfterValidator(once)]
+
+
+class Section(Model):
+    """A part of a policy that must state something."""
+
+    @model_validator(mode="after")
+    def _states_something(self) -> Any:
+        if not self.model_fields_set:
+            raise PydanticCustomError("nothing", "states no requirement; remove it or fill it")
+        return self
+
+
+class Consent(Section):
+    """When the service may be on, and what may not happen before the user agreed."""
+
+    mode: Mode | None = Field(
+        default=None,
+        description="opt-in: off until the user turns it on; opt-out: on until the user turns it "
+        "off; forbidden: cannot be on.",
+    )
+    applies_to: Annotated[tuple[Occasion, ...], AfterValidator(once)] = Field(
+        default=("fresh-install", "factory-reset"),
+        min_length=1,
+        description="Occasions on which the default must be as `mode` says.",
+    )
+    on_upgrade: Literal["keep", "ask", "reset"] | None = Field(
+        default=None,
+        description="Users who have the service on when the update arrives: keep it on, ask them "
+        "again, or reset it to off.",
+    )
+    preselected: Permission | None = Field(
+        default=None, description="Whether the box that asks for consent may be ticked already."
+    )
+    before: Annotated[tuple[Sending, ...], AfterValidator(once)] = Field(
+        default=(), description="Kinds of traffic of which nothing is sent before consent."
+    )
+
+
+class Pin(Model):
+    """One public key that a host must prove."""
+
+    host: Host = Field(description="Host name, or `*.` and a domain for all hosts below it.")
+    sha256: Annotated[
+        str,
+        AfterValidator(_sha256),
+        WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$"}),
+    ] = Field(description="SHA-256 of the key's SubjectPublicKeyInfo, in base64.")
+    expires: Day = Field(description="Day after which phones stop to enforce the pin.")
+
+
+class Transport(Section):
+    """How the service's traffic is protected and where it may go."""
+
+    cleartext: Permission | None = Field(default=None, description="Traffic without TLS.")
+    min_tls: TlsVersion | None = Field(
+        default=None, description="Oldest TLS version that may be negotiated, in quotes."
+    )
+    user_ca: Permission | None = Field(
+        default=None, description="Trust in certificate authorities that the user installed."
+    )
+    hosts: Hosts | None = Field(
+        default=None,
+        description="The only hosts the service may contact; `*.example.com` stands for all hosts "
+        "below example.com, not for itself.",
+    )
+    pins: tuple[Pin, ...] = Field(
+        default=(), description="Public keys that hosts must prove; one suffices per host."
+    )
+
+    @model_validator(mode="after")
+    def _pins_are_of_hosts(self) -> Any:
+        for index, pin in enumerate(self.pins):
+            if self.hosts is not None and not any(host_matches(h, pin.host) for h in self.hosts):
+                message = f"{pin.host!r} is pinned but not in transport.hosts"
+                raise problem_at(("pins", index, "host"), pin.host, message)
+        return self
+
+
+class Data(Section):
+    """Which personal data the service may send; a category in neither list is not judged."""
+
+    allowed: Categories = Field(default=(), description="Categories that may be sent.")
+    forbidden: Categories = Field(default=(), description="Categories that must not be sent.")
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Any:
+        for index, category in enumerate(self.allowed):
+            if category in self.forbidden:
+                message = f"{category!r} is both allowed and forbidden"
+                raise problem_at(("allowed", index), category, message)
+        return self
+
+
+class Attestation(Model):
+    """A statement that no ROM can show; it is reported with its author, never as a pass."""
+
+    value: Text = Field(description="What is stated.")
+    by: Text = Field(description="Who answers for it.")
+    until: Day = Field(description="Last day on which the statement holds.")
+
+
+class ServicePolicy(Model):
+    """What is demanded of one messaging service."""
+
+    profile: Id = Field(description="Id of the profile that says where the service lives.")
+    presence: Literal["required", "if-present"] = Field(
+        default="required",
+        description="required: a ROM without the service fails, and build adds its configuration; "
+        "if-present: not applicable to a ROM without it.",
+    )
+    consent: Consent | None = Field(default=None, description="Consent of the user.")
+    transport: Transport | None = Field(default=None, description="Protection of the traffic.")
+    data: Data | None = Field(default=None, description="Personal data that is sent.")
+    attested: dict[Id, Attestation] = Field(
+        default={}, description="Statements that cannot be checked in a ROM, such as retention."
+    )
+
+
+class RomPolicy(Section):
+    """What is demanded of the ROM as a whole."""
+
+    public_keys: Permission | None = Field(
+        default=None, description="Signatures by keys that everybody has, such as AOSP test-keys."
+    )
+    weak_signatures: Permission | None = Field(
+        default=None, description="Package signatures that rest on SHA-1 or MD5."
+    )
+    verified_boot: Literal["required", "optional"] | None = Field(
+        default=None, description="Android Verified Boot, enforced by a signed vbmeta."
+    )
+    debuggable: Permission | None = Field(
+        default=None, description="Builds with ro.debuggable=1 or an insecure adb."
+    )
+
+
+class Policy(Model):
+    """One policy file."""
+
+    schema_version: Literal["rom-builder/policy/v1"] = Field(
+        alias="schema", description="Version of this format."
+    )
+    id: Id = Field(description="Short name; equals the file name where the policy is shipped.")
+    title: Text = Field(description="What the policy demands, in one line.")
+    description: Text | None = Field(default=None, description="Why, for whom, and what it leaves.")
+    references: tuple[Text, ...] = Field(
+        default=(), description="Laws and standards that the policy follows."
+    )
+    extends: Annotated[tuple[Text, ...], AfterValidator(once)] = Field(
+        default=(),
+        description="Policies this one builds on: a shipped id, or a file relative to this one.",
+    )
+    weakens: Annotated[tuple[Text, ...], AfterValidator(once)] = Field(
+        default=(),
+        description="Requirements of extended policies that this one lowers on purpose, such as "
+        "`reference-messaging.consent.mode` or `rom.debuggable`.",
+    )
+    services: tuple[ServicePolicy, ...] = Field(
+        default=(), description="Messaging services, each by its profile."
+    )
+    rom: RomPolicy | None = Field(default=None, description="The ROM as a whole.")
+
+    @model_validator(mode="after")
+    def _demands_something(self) -> Any:
+        if not (self.services or self.rom or self.extends):
+            raise PydanticCustomError("nothing", "demands nothing: no services, rom or extends")
+        return self
+
+    @model_validator(mode="after")
+    def _one_policy_per_service(self) -> Any:
+        seen: set[str] = set()
+        for index, service in enumerate(self.services):
+            if service.profile in seen:
+                message = f"service {service.profile!r} is listed twice"
+                raise problem_at(("services", index, "profile"), service.profile, message)
+            seen.add(service.profile)
+        return self

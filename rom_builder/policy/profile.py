@@ -1,0 +1,218 @@
+"""Where one messaging service lives in a ROM, and what can be set there: data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from rom_builder.policy.messages import Model, nearest
+from rom_builder.policy.models import Category, Hosts, Id, Text, once, pattern, problem_at
+from rom_builder.policy.yaml import Document, load_yaml, validate
+
+PROFILE_SCHEMA = "rom-builder/profile/v1"
+
+Requirement = Literal[
+    "consent.default",
+    "consent.preselected",
+    "consent.before",
+    "consent.on_upgrade",
+    "transport.cleartext",
+    "transport.min_tls",
+    "transport.user_ca",
+    "transport.hosts",
+    "transport.pins",
+    "data.forbidden",
+    "data.allowed",
+]
+
+_PACKAGE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*"
+# Starts at the root, no empty part, no part that is . or ..
+_PATH = r"(/(?!\.{1,2}(/|$))[^/\\]+)+"
+
+
+def _scalar(value: object) -> str | bool | int:
+    if isinstance(value, str | bool | int):
+        return value
+    raise PydanticCustomError("scalar", "must be text, true, false or a whole number")
+
+
+Package = Annotated[str, AfterValidator(pattern(_PACKAGE, "a package name such as 'com.example'"))]
+DevicePath = Annotated[
+    str, AfterValidator(pattern(_PATH, "a device path such as '/system/etc/example.xml'"))
+]
+Value = Annotated[
+    str | bool | int,
+    PlainValidator(_scalar),
+    WithJsonSchema({"type": ["string", "boolean", "integer"]}),
+]
+
+
+class Binding(Model):
+    """One place in a ROM that a mechanism can render and read.
+
+    A mechanism derives its own model from this one and declares its options there::
+
+        class Options(Binding):
+            key: str = Field(description="Name of the property.")
+    """
+
+    mechanism: str = Field(description="How the place is configured.")
+
+    @classmethod
+    def keys(cls, data: object, context: Mapping[str, Any]) -> dict[str, FieldInfo]:
+        name = data.get("mechanism") if isinstance(data, dict) else None
+        model: type[Binding] = context.get("bindings", {}).get(name, cls)
+        return dict(model.model_fields)
+
+
+def _bind(value: object, info: ValidationInfo) -> object:
+    """Return ``value`` as the options of the mechanism it names."""
+    if not isinstance(value, dict):
+        return value
+    bindings: Mapping[str, type[Binding]] = (info.context or {}).get("bindings", {})
+    name = value.get("mechanism")
+    if "mechanism" not in value:
+        missing = InitErrorDetails(type="missing", loc=("mechanism",), input=value)
+        raise ValidationError.from_exception_data("binding", [missing])
+    if not isinstance(name, str) or name not in bindings:
+        known = nearest(str(name), bindings) or f"; known: {', '.join(sorted(bindings))}"
+        raise problem_at(("mechanism",), name, f"unknown mechanism {name!r}{known}")
+    return bindings[name].model_validate(value, context=info.context)
+
+
+class _Placed(Model):
+    """A binding whose options stand beside the common keys in the file."""
+
+    binding: Annotated[Binding, BeforeValidator(_bind)]
+
+    @classmethod
+    def keys(cls, data: object, context: Mapping[str, Any]) -> dict[str, FieldInfo]:
+        own = {name: field for name, field in cls.model_fields.items() if name != "binding"}
+        return {**Binding.keys(data, context), **own}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or isinstance(data.get("binding"), Binding):
+            return data
+        own = {key: value for key, value in data.items() if key in cls.model_fields}
+        own.pop("binding", None)
+        return {**own, "binding": {key: value for key, value in data.items() if key not in own}}
+
+
+class Switch(_Placed):
+    """One place that holds the service's on/off default."""
+
+    value_on: Value = Field(description="What stands there when the service is on by default.")
+    value_off: Value = Field(description="What stands there when it is off by default.")
+    read_by: Package | None = Field(
+        default=None,
+        description="Package whose code reads it; without a reader the value proves nothing.",
+    )
+
+    @model_validator(mode="after")
+    def _differs(self) -> Any:
+        if (type(self.value_on), self.value_on) == (type(self.value_off), self.value_off):
+            raise problem_at(("value_off",), self.value_off, "is the same as value_on")
+        return self
+
+
+class Setting(_Placed):
+    """One place through which another requirement of the policy is configured."""
+
+    requirement: Requirement = Field(description="The requirement that is configured here.")
+
+
+class Gate(Model):
+    """Code that asks whether the user has consented."""
+
+    string: Text = Field(description="A string constant that only the asking code has.")
+
+
+class Sink(Model):
+    """Code that sends."""
+
+    id: Id = Field(description="Name of what is sent, such as `contact-lookup`.")
+    string: Text = Field(description="A string constant that only the sending code has.")
+    sends: Annotated[tuple[Category, ...], AfterValidator(once)] = Field(
+        default=(), description="Categories of data that it sends."
+    )
+
+
+class Code(Model):
+    """Anchors in the bytecode: strings, as names of classes change with every build."""
+
+    gates: tuple[Gate, ...] = Field(default=(), description="Where consent is asked for.")
+    sinks: tuple[Sink, ...] = Field(default=(), description="Where data leaves.")
+
+
+class Profile(Model):
+    """One profile file."""
+
+    schema_version: Literal["rom-builder/profile/v1"] = Field(
+        alias="schema", description="Version of this format."
+    )
+    id: Id = Field(description="Short name; equals the file name.")
+    title: Text = Field(description="The service, in one line.")
+    description: Text | None = Field(default=None, description="What one must know of it.")
+    references: tuple[Text, ...] = Field(default=(), description="Where the facts come from.")
+    packages: Annotated[tuple[Package, ...], AfterValidator(once)] = Field(
+        default=(), description="Packages that are the service."
+    )
+    files: Annotated[tuple[DevicePath, ...], AfterValidator(once)] = Field(
+        default=(),
+        description="Device files that build renders from templates/PATH.j2; where one of them is, "
+        "the service is present.",
+    )
+    switches: tuple[Switch, ...] = Field(
+        default=(), description="Every place the on/off default shows."
+    )
+    settings: tuple[Setting, ...] = Field(
+        default=(), description="Places through which other requirements are configured."
+    )
+    transport: tuple[Annotated[Binding, BeforeValidator(_bind)], ...] = Field(
+        default=(), description="Places that decide on TLS."
+    )
+    code: Code = Field(default=Code(), description="Anchors in the bytecode.")
+    hosts: Hosts = Field(default=(), description="Hosts the service is known to contact.")
+    code_files: Annotated[tuple[DevicePath, ...], AfterValidator(once)] = Field(
+        default=(),
+        description="Globs of further files with the service's code, such as framework jars that "
+        "hold its base URLs.",
+    )
+
+
+def read_profile(document: Document, bindings: Mapping[str, type[Binding]]) -> Profile:
+    """Return the profile that ``document`` holds.
+
+    Raises:
+        PolicyError: All that is wrong with it.
+    """
+    return validate(Profile, document, {"bindings": bindings})
+
+
+def load_profile(path: str | Path, bindings: Mapping[str, type[Binding]]) -> Profile:
+    """Return the profile in one file.
+
+    Args:
+        path: A file; a shipped profile is found by :func:`rom_builder.policy.load.find_profile`.
+        bindings: Model of the options by name of mechanism.
+
+    Raises:
+        PolicyError: All that is wrong with the file.
+    """
+    return read_profile(load_yaml(path), bindings)
