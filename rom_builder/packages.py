@@ -101,10 +101,11 @@ class Apk:
         """Return an attribute as a boolean, through a reference if need be; None if it is neither."""
         if attribute is None:
             return None
+        value = attribute.as_value()
         if attribute.reference is not None:
             values = self.resolve(attribute.reference)
-            return bool(values[0].data) if values else None
-        return attribute.as_bool(None)
+            value = values[0].as_value() if values else None
+        return None if value is None or isinstance(value, str) else bool(value)
 
     @property
     def package(self) -> str:
@@ -115,15 +116,15 @@ class Apk:
     @property
     def application(self) -> Element | None:
         """The ``application`` element, None if there is none."""
-        return next(self.manifest.children_named("application"), None)
+        return next(iter(self.manifest.children_named("application")), None)
 
     def _sdk(self, resource_id: int) -> int | None:
         # Each uses-sdk element is processed in turn, so the last that names a level counts.
-        level = None
+        level: int | None = None
         for uses_sdk in self.manifest.children_named("uses-sdk"):
             attribute = uses_sdk.attribute(resource_id)
             if attribute is not None:
-                level = attribute.as_int(level)
+                level = attribute.as_int(0 if level is None else level)
         return level
 
     @property

@@ -84,6 +84,14 @@ class TypedValue:
             case _:
                 return None
 
+    def as_value(self) -> str | bool | int | None:
+        """Return the value with its type kept; None for what is no text, boolean or integer."""
+        if self.type == ValueType.STRING:
+            return self.string
+        if self.type == ValueType.INT_BOOLEAN:
+            return self.data != 0
+        return self.as_int(0) if _FIRST_INT <= self.type <= _LAST_INT else None
+
     @property
     def reference(self) -> int | None:
         """The resource id referred to; None if it is no reference, or the null reference."""

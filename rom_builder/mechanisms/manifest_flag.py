@@ -11,7 +11,8 @@ from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Element, patch_attribute
-from rom_builder.mechanisms.inside_app import TRUE, TYPE_BOOLEAN, changed
+from rom_builder.formats.resource_chunk import ValueType
+from rom_builder.mechanisms.inside_app import TRUE, changed
 from rom_builder.mechanisms.mechanism import MECHANISMS, Found
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import MANIFEST, Packages
@@ -82,7 +83,7 @@ class ManifestFlagMechanism:
                     )
                     continue
                 data = patch_attribute(
-                    apk.read(MANIFEST), attribute, TYPE_BOOLEAN, TRUE if values[0] else 0
+                    apk.read(MANIFEST), attribute, ValueType.INT_BOOLEAN, TRUE if values[0] else 0
                 )
                 yield changed(apk, MANIFEST, data, why)
 

@@ -11,7 +11,8 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Attribute, Element, parse_axml, patch_attribute
-from rom_builder.mechanisms.inside_app import TRUE, TYPE_BOOLEAN, attribute_value, changed
+from rom_builder.formats.resource_chunk import ValueType
+from rom_builder.mechanisms.inside_app import TRUE, attribute_value, changed
 from rom_builder.mechanisms.mechanism import MECHANISMS, Found
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import Apk, Packages
@@ -100,7 +101,7 @@ def with_default(data: bytes, key: str, value: bool) -> bytes:
     if not defaults:
         raise ImageError(f"no preference {key} with a default")
     for default in defaults:
-        data = patch_attribute(data, default, TYPE_BOOLEAN, TRUE if value else 0)
+        data = patch_attribute(data, default, ValueType.INT_BOOLEAN, TRUE if value else 0)
     return data
 
 

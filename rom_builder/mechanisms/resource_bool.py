@@ -11,7 +11,8 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.arsc import parse_arsc, patch_value
-from rom_builder.mechanisms.inside_app import TRUE, TYPE_BOOLEAN, changed, typed
+from rom_builder.formats.resource_chunk import ValueType
+from rom_builder.mechanisms.inside_app import TRUE, changed
 from rom_builder.mechanisms.mechanism import MECHANISMS, Found
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import RESOURCES, Packages
@@ -33,9 +34,6 @@ class ResourceBool(Binding):
 
     package: str = Field(description="Package name of the app.")
     resource: str = Field(description="Name of the resource without bool/.")
-    read_by: str | None = Field(
-        None, description="Package that acts on the value; without one it only shows that it is there."
-    )
 
 
 @MECHANISMS.register("resource-bool")
@@ -45,15 +43,15 @@ class ResourceBoolMechanism:
     options = ResourceBool
 
     def read(self, rom: Rom, packages: Packages, binding: ResourceBool) -> Iterator[Found]:
-        acted_on = binding.read_by or binding.package == SETTINGS_PROVIDER
-        strength = Strength.EFFECTIVE if acted_on else Strength.PRESENCE
+        at_first_boot = binding.package == SETTINGS_PROVIDER
+        strength = Strength.EFFECTIVE if at_first_boot else Strength.PRESENCE
         for apk in packages.named(binding.package):
             resource_id = apk.resources and apk.resources.find("bool", binding.resource)
             if not resource_id:
                 continue
             for value in apk.resolve(resource_id):
                 suffix = f" ({value.config})" if value.config else ""
-                found = typed(value.type, value.data, value.string)
+                found = value.as_value()
                 yield Found(
                     f"bool/{binding.resource}{suffix}",
                     () if found is None else (found,),
@@ -67,7 +65,7 @@ class ResourceBoolMechanism:
         for apk in packages.named(binding.package):
             resource_id = apk.resources and apk.resources.find("bool", binding.resource)
             if resource_id and any(
-                typed(v.type, v.data, v.string) != values[0] for v in apk.resolve(resource_id)
+                v.as_value() != values[0] for v in apk.resolve(resource_id)
             ):
                 data = with_bool(apk.read(RESOURCES), binding.resource, bool(values[0]))
                 why = f"bool/{binding.resource} is to be {text_of(values[0])}"
@@ -87,5 +85,5 @@ def with_bool(data: bytes, resource: str, value: bool) -> bytes:
     if resource_id is None:
         raise ImageError(f"no bool/{resource}")
     for found in table.resolve(resource_id):
-        data = patch_value(data, found, TYPE_BOOLEAN, TRUE if value else 0)
+        data = patch_value(data, found, ValueType.INT_BOOLEAN, TRUE if value else 0)
     return data

@@ -82,14 +82,10 @@ class SystemProperty(Binding):
 
     Attributes:
         key: Name of the property.
-        read_by: Package that reads it; without one a value proves only that it is there.
         file: Property file to write it to if none has it yet.
     """
 
     key: str = Field(description="Name of the property.", pattern=r"^[A-Za-z0-9_.@:-]{1,255}$")
-    read_by: str | None = Field(
-        None, description="Package that reads it; without one a value only shows that it is there."
-    )
     file: str = Field(
         "/system/build.prop", description="Property file to write to if none has the property."
     )
@@ -103,13 +99,9 @@ class SystemPropertyMechanism:
 
     def read(self, rom: Rom, packages: Packages, binding: SystemProperty) -> Iterator[Found]:
         platform = read_platform(rom)
-        strength = Strength.EFFECTIVE if binding.read_by else Strength.PRESENCE
-        label = f"property {binding.key}"
         found = platform.properties.get(binding.key)
         if found is not None:
-            yield Found(label, (found[0],), found[1], strength)
-        elif binding.read_by and any(packages.named(binding.read_by)):
-            yield Found(label, (), Location(""), strength)
+            yield Found(f"property {binding.key}", (found[0],), found[1], Strength.PRESENCE)
 
     def render(
         self, rom: Rom, packages: Packages, binding: SystemProperty, values: tuple[Value, ...]

@@ -1,0 +1,166 @@
+"""The story of a verdict: open, read facts, judge, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+from rom_builder.code.endpoints import read_endpoints, watch
+from rom_builder.errors import ImageError
+from rom_builder.facts import Facts, NetworkSecurity, Reading
+from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
+from rom_builder.judge import judge
+from rom_builder.mechanisms import MECHANISMS
+from rom_builder.mechanisms.mechanism import Found
+from rom_builder.mechanisms.network_security_config import read_network_security
+from rom_builder.mechanisms.system_property import read_platform
+from rom_builder.packages import Packages
+from rom_builder.policy.load import Policies
+from rom_builder.policy.profile import Binding, Profile, Switch
+from rom_builder.rom import Rom, open_rom
+from rom_builder.signatures import read_signing_certificates
+
+CONSENT_DEFAULT = "consent.default"
+
+
+def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
+    """Hold a ROM to policies.
+
+    Args:
+        path: A folder or a package.
+        policies: What is demanded.
+        today: Day on which expiry dates are judged.
+        notes: Remarks that the report carries.
+
+    Raises:
+        ImageError: The image as a whole cannot be read; parts that cannot are in the report.
+    """
+    rom = open_rom(path)
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(lambda: rom.sha256)
+        facts = read_facts(rom, policies, today)
+        sha256 = digest.result()
+    findings, requirements = judge(policies, facts)
+    return Report(
+        image=Image(str(path), rom.kind, sha256, describe(facts)),
+        policies=tuple((policy.id, policy.title) for policy in policies.policies),
+        requirements=tuple(requirements),
+        findings=sorted_findings(findings),
+        unread=facts.unread,
+        notes=notes,
+    )
+
+
+def describe(facts: Facts) -> str:
+    """Return the build fingerprint, or whatever names the device."""
+    platform = facts.platform
+    for key in ("ro.build.fingerprint", "ro.system.build.fingerprint", "ro.product.device"):
+        if value := platform.get(key):
+            return value
+    return ""
+
+
+def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
+    """Read everything that the rules ask about."""
+    packages = Packages(rom)
+    facts = [package for _, package in packages.described]
+    readings: list[Reading | NetworkSecurity] = []
+    watches = []
+    present: dict[str, tuple[Location, ...]] = {}
+    for service, profile in policies.services:
+        present[profile.id] = tuple(find_service(rom, packages, profile))
+        readings += read_service(rom, packages, profile)
+        demanded = service.transport.hosts if service.transport else None
+        hosts = (*profile.hosts, *(demanded or ()))
+        watches.append(watch(profile, hosts, rom, packages))
+    return Facts(
+        platform=read_platform(rom),
+        facts=(
+            *facts,
+            *readings,
+            *read_endpoints(rom, watches),
+            *read_signing_certificates(rom),
+        ),
+        present=present,
+        searched=f"{len(facts)} packages and {len(rom.files)} files",
+        unread=tuple(rom.unread),
+        today=today,
+    )
+
+
+def find_service(rom: Rom, packages: Packages, profile: Profile) -> Iterator[Location]:
+    """Yield the parts of a service that are in the ROM."""
+    for file, package in packages.described:
+        if package.name in profile.packages:
+            yield Location(file.name)
+    for path in profile.files:
+        found = rom.find(path)
+        if found is not None:
+            yield Location(found.name)
+
+
+def read_service(
+    rom: Rom, packages: Packages, profile: Profile
+) -> Iterator[Reading | NetworkSecurity]:
+    """Yield what every place that the profile names says."""
+    for switch in profile.switches:
+        yield from read_switch(rom, packages, profile, switch)
+    for setting in profile.settings:
+        for found in read_binding(rom, packages, setting.binding):
+            yield reading(profile, setting.requirement, setting.binding, found, None)
+    yield from read_network_security(rom, packages, profile)
+
+
+def read_switch(
+    rom: Rom, packages: Packages, profile: Profile, switch: Switch
+) -> Iterator[Reading]:
+    """Yield what one on/off switch says; one that its reader finds unset is a reading, too."""
+    anything = False
+    for found in read_binding(rom, packages, switch.binding):
+        anything = True
+        on = None
+        if len(found.values) == 1:
+            on = {key_of(switch.value_on): True, key_of(switch.value_off): False}.get(
+                key_of(found.values[0])
+            )
+        if switch.read_by and found.strength is Strength.PRESENCE:
+            found = Found(found.label, found.values, found.location, Strength.EFFECTIVE)
+        yield reading(profile, CONSENT_DEFAULT, switch.binding, found, on)
+    if not anything and switch.read_by:
+        reader = next(packages.named(switch.read_by), None)
+        if reader is not None:
+            label = f"the {switch.binding.mechanism} setting that {switch.read_by} reads"
+            place = Location(reader.file.name)
+            unset = Found(label, (), place, Strength.EFFECTIVE)
+            yield reading(profile, CONSENT_DEFAULT, switch.binding, unset, None)
+
+
+def key_of(value: str | bool | int) -> tuple[type, str | bool | int]:
+    """Tell apart values of different types: the text "1", the number 1 and the boolean true."""
+    return type(value), value
+
+
+def read_binding(rom: Rom, packages: Packages, binding: Binding) -> Iterator[Found]:
+    """Yield what a mechanism finds; what it cannot read is noted as unread."""
+    try:
+        yield from MECHANISMS[binding.mechanism].read(rom, packages, binding)
+    except ImageError as error:
+        rom.note_unread(error, str(rom.path))
+
+
+def reading(
+    profile: Profile, requirement: str, binding: Binding, found: Found, on: bool | None
+) -> Reading:
+    """Put what was found in the words of a profile."""
+    return Reading(
+        service=profile.id,
+        requirement=requirement,
+        mechanism=binding.mechanism,
+        label=found.label,
+        values=found.values,
+        on=on,
+        location=found.location,
+        strength=found.strength,
+    )

@@ -1,0 +1,144 @@
+"""The command line: words in, one call, exit code out. The only place that prints.
+
+Exit codes: 0 compliant or built; 1 findings at or above ``--fail-on``, or a signature that does not
+hold; 2 it could not be done, or the verdict is incomplete; 130 interrupted; 141 output closed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from rom_builder import __version__
+from rom_builder.errors import RomBuilderError
+
+COMMANDS = {
+    "check": "Hold a ROM to a policy: a verdict for each requirement, with evidence.",
+    "plan": "Show what build would change in a ROM, and why; change nothing.",
+    "build": "Write a signed OTA package that meets a policy.",
+    "verify": "Say what signed an OTA package and whether recovery would accept it.",
+    "keys": "Make signing keys and inspect keys, certificates and packages.",
+    "policy": "Validate, show and list policies and profiles.",
+    "explain": "Explain a rule: what it demands, why, and what it rests on.",
+    "demo": "Write a small example ROM and walk it from failing to compliant.",
+}
+"""Name and one-line help; a command's module is imported only when it is run."""
+
+COULD_NOT = 2
+INTERRUPTED = 130
+OUTPUT_CLOSED = 141
+
+
+class Commands(click.Group):
+    """The group of all commands, imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"rom_builder.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "ROM_BUILDER",
+        "max_content_width": 100,
+    },
+    epilog="Exit codes: 0 compliant or built, 1 findings, 2 could not be done or incomplete.",
+)
+@click.version_option(__version__, prog_name="rom-builder")
+@click.option("--debug", is_flag=True, help="Show a traceback for errors.")
+def cli(debug: bool) -> None:
+    """One privacy policy in; signed, opt-in, TLS-only OTA packages and verdicts on any ROM out.
+
+    \b
+    Start here:
+      rom-builder demo DIR
+      rom-builder check ROM -p messaging-opt-in
+      rom-builder build ROM -p messaging-opt-in -s dev -o OUT.zip
+    """
+    del debug  # read from the arguments by main(), which outlives this call
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; no exception leaves it.
+
+    click's own mapping gives 1 for crashes, which would read as findings.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("ROM_BUILDER_DEBUG") == "1"
+    try:
+        code: Any = cli.main(arguments, prog_name="rom-builder", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        return failed("interrupted", INTERRUPTED)
+    except KeyboardInterrupt:
+        return failed("interrupted", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        return COULD_NOT
+    except BrokenPipeError:
+        return closed()
+    except SystemExit:
+        # click answers a closed pipe with sys.exit(1), even outside its standalone mode.
+        return closed()
+    except RomBuilderError as error:
+        if debug:
+            raise
+        return failed(str(error), COULD_NOT, error.hint)
+    except OSError as error:
+        if debug:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        return failed(f"{name}{error.strerror or error}", COULD_NOT)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        return failed(
+            f"internal error: {kind}: {error}", COULD_NOT, "run again with --debug and report it"
+        )
+    return code if isinstance(code, int) else 0
+
+
+def failed(message: str, code: int, hint: str | None = None) -> int:
+    """Say on standard error what went wrong, in one line and a hint, and return the exit code."""
+    from rom_builder.reports.text import printable
+
+    for line in message.splitlines() or [""]:
+        click.echo(f"{click.style('error', fg='red')}: {printable(line)}", err=True)
+    if hint:
+        click.echo(f"  hint: {printable(hint)}", err=True)
+    return code
+
+
+def closed() -> int:
+    """Return the exit code for a reader that went away, keeping Python from complaining at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OUTPUT_CLOSED
+
+
+def _terminated(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def run() -> None:
+    """Run the command line as a program."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(main())

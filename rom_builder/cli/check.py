@@ -1,0 +1,85 @@
+"""``rom-builder check``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from rom_builder.cli.options import color_of, load, policy_option, severity, today
+
+FORMATS = ("text", "json")
+SEVERITIES = ("note", "warning", "error", "critical")
+FINDINGS = 1
+INCOMPLETE = 2
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@policy_option
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
+    help="Format on standard output.",
+)  # fmt: skip
+@click.option(
+    "--output", "outputs", multiple=True, metavar="FORMAT=PATH",
+    help="Also write a report to a file. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--fail-on", type=click.Choice(SEVERITIES), default="error", show_default=True,
+    help="Lowest severity of a failed finding that makes the exit code 1.",
+)  # fmt: skip
+@click.pass_context
+def check(
+    ctx: click.Context,
+    image: Path,
+    policies: tuple[str, ...],
+    form: str,
+    outputs: tuple[str, ...],
+    fail_on: str,
+) -> None:
+    """Hold the ROM in IMAGE (a folder or an OTA zip) to policies.
+
+    Exit code 0: compliant. 1: a finding at or above --fail-on. 2: it could not be done, or
+    something is unknown or unread.
+
+    \b
+    Examples:
+      rom-builder check ota.zip -p messaging-opt-in
+      rom-builder check rom/ -p rom-baseline -p my.yaml --output json=report.json
+    """
+    from rom_builder.check import check as run_check
+    from rom_builder.files import write_whole
+    from rom_builder.findings import Verdict
+    from rom_builder.reports import REPORTS
+
+    targets = [target_of(output) for output in outputs]
+    report = run_check(image, load(policies), today=today())
+    for name, path in targets:
+        with write_whole(path) as file:
+            file.write(REPORTS[name](report).encode())
+    width = terminal_width()
+    click.echo(REPORTS[form](report, color=color_of(sys.stdout), width=width), nl=False)
+    if report.failures(severity(fail_on)):
+        ctx.exit(FINDINGS)
+    if report.verdict is Verdict.INCOMPLETE:
+        ctx.exit(INCOMPLETE)
+
+
+def target_of(output: str) -> tuple[str, Path]:
+    """Split ``FORMAT=PATH``."""
+    form, separator, path = output.partition("=")
+    if form not in FORMATS or not separator or not path:
+        raise click.BadParameter(
+            f"{output!r} is not FORMAT=PATH with FORMAT one of {', '.join(FORMATS)}",
+            param_hint="--output",
+        )
+    return form, Path(path)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, 100 where there is none."""
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100

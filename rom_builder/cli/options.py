@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+
+from rom_builder.findings import Severity
+
+
+policy_option = click.option(
+    "-p",
+    "--policy",
+    "policies",
+    multiple=True,
+    required=True,
+    metavar="POLICY",
+    help="Policy file, or the id of a shipped one (rom-builder policy list). May be repeated.",
+)
+
+
+def load(policies: Sequence[str]) -> Any:
+    """Load policies with every mechanism's options known."""
+    from rom_builder.mechanisms import binding_models
+    from rom_builder.policy.load import load_policies
+
+    return load_policies(policies, binding_models())
+
+
+def today() -> date:
+    """Return the day on which dates are judged: ``SOURCE_DATE_EPOCH`` if set, else now, in UTC."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch:
+        if not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 11):
+            raise click.UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds")
+        return datetime.fromtimestamp(int(epoch), UTC).date()
+    return datetime.now(UTC).date()
+
+
+def severity(name: str) -> Severity:
+    """Return the severity of that name."""
+    return Severity[name.upper()]
+
+
+def color_of(stream: Any) -> bool:
+    """Say whether a stream shows colours: a terminal, and the user did not ask for none."""
+    return bool(stream.isatty()) and "NO_COLOR" not in os.environ
+
+
