@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from struct import pack
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import Source
@@ -183,20 +183,11 @@ class ZipWriter:
             self._write(_central_header(entry))
         eocd, size, count = self._position, self._position - start, len(self._written)
         if count >= U16_MAX or size >= U32_MAX or start >= U32_MAX:
-            self._write(
-                ZIP64_END.pack(
-                    ZIP64_END_MAGIC,
-                    ZIP64_END.size - 12,
-                    UNIX << 8 | VERSION_ZIP64,
-                    VERSION_ZIP64,
-                    0,
-                    0,
-                    count,
-                    count,
-                    size,
-                    start,
-                )  # fmt: skip
-            )
+            wide_end = ZIP64_END.pack(
+                ZIP64_END_MAGIC, ZIP64_END.size - 12, UNIX << 8 | VERSION_ZIP64, VERSION_ZIP64,
+                0, 0, count, count, size, start,
+            )  # fmt: skip
+            self._write(wide_end)
             self._write(ZIP64_LOCATOR.pack(ZIP64_LOCATOR_MAGIC, 0, eocd, 1))
         count, size, start = min(count, U16_MAX), min(size, U32_MAX), min(start, U32_MAX)
         self._write(END.pack(END_MAGIC, 0, 0, count, count, size, start, len(comment)) + comment)
@@ -259,7 +250,7 @@ def _in_pieces(
     if isinstance(data, bytes):
         return [data], len(data)
     if hasattr(data, "read_at"):
-        source: Source = data
+        source = cast(Source, data)
         length = source.size
         steps = range(0, length, _PIECE)
         return (source.read_at(at, min(_PIECE, length - at)) for at in steps), length
