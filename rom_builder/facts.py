@@ -8,6 +8,7 @@ from datetime import date
 from typing import TypeVar
 
 from rom_builder.findings import Location, Strength
+from rom_builder.formats.network_security_answers import FILE_SINCE, App
 from rom_builder.formats.network_security_config import NetworkSecurityConfig
 from rom_builder.formats.tree import Unread
 
@@ -79,19 +80,38 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSecurity:
-    """What the platform will enforce on one app's connections.
+    """What decides on the connections of one app, or of a service that applies a file itself.
 
     Attributes:
-        config: The app's parsed config, None if it has none.
-        problems: Errors in the config that make the app crash when it opens a connection.
+        package: The app; None for a file that the service applies itself.
+        config: The parsed config, None if the app has none.
         location: The config, or the manifest if there is none.
     """
 
     service: str
-    package: Package
+    package: Package | None
     config: NetworkSecurityConfig | None
-    problems: tuple[str, ...]
     location: Location
+
+
+SELF_APPLIED = App(platform_sdk=FILE_SINCE + 4, target_sdk=FILE_SINCE + 4)
+"""A service that applies a config file itself does so by the rules of current platforms."""
+
+
+def app_behind(fact: NetworkSecurity, sdk: int | None) -> App | None:
+    """Return what a platform of API level ``sdk`` knows of the app behind a fact; None if unknown."""
+    package = fact.package
+    if package is None:
+        return SELF_APPLIED
+    if sdk is None:
+        return None
+    return App(
+        platform_sdk=sdk,
+        target_sdk=package.target_sdk,
+        uses_cleartext=package.cleartext,
+        privileged=package.privileged,
+        debuggable=package.debuggable,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from rom_builder.policy.models import RomPolicy, ServicePolicy
 from rom_builder.rules import RULES
 from rom_builder.rules.rule import Case
 
-READABLE = "rom.readable"
-"""Demanded of every image, by no line of a policy."""
+WRITTEN_AS = {"consent.default": "consent.mode"}
+"""Requirements that the policy writes under another name."""
 
 
 def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Requirement]]:
@@ -31,7 +31,8 @@ def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Require
                 mine.extend(rule.check(Case(rule, service, profile), facts))
         findings += mine
         for name in demanded(service):
-            where = policies.where(profile.id, name)
+            field = WRITTEN_AS.get(name, name).replace("/", ".")
+            where = str(policies.where(profile.id, field))
             if absent:
                 presence = worst(f.status for f in mine)
                 requirements.append(Requirement(profile.id, name, presence, {}, where))
@@ -43,7 +44,8 @@ def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Require
             of_rom.extend(rule.check(Case(rule, rom=policies.rom), facts))
     findings += of_rom
     for name in demanded_of_rom(policies.rom):
-        requirements.append(summed(None, name, of_rom, policies.where(None, name)))
+        where = str(policies.where("rom", name.removeprefix("rom.")))
+        requirements.append(summed(None, name, of_rom, where))
     return findings, requirements
 
 

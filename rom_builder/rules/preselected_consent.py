@@ -34,15 +34,18 @@ def preselected_consent(case: Case, facts: Facts) -> Iterator[Finding]:
         if r.strength is Strength.UI_DEFAULT
     )
     stated = facts.readings(case.name, "consent.preselected")
-    ticked = tuple(r for r in (*stated, *shown) if r.on is True)
     decisive = effective(stated)
+    ticked = (
+        *(r for r in decisive if r.values != ("forbidden",)),
+        *(r for r in shown if r.on is True),
+    )
     if ticked:
         yield case.finding(
             Status.FAIL,
             f"{ticked[0].label} is ticked before the user chose",
             evidence_of(ticked),
         )
-    elif decisive and all(r.on is False for r in decisive):
+    elif decisive:
         yield case.finding(Status.PASS, "no consent control is pre-ticked", evidence_of(decisive))
     else:
         yield case.finding(

@@ -1,0 +1,198 @@
+"""Android's Network Security Config, inside an app or as a file that a service applies itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lxml import etree
+from pydantic import Field, model_validator
+
+from rom_builder.edits import Change, Edit, FileData, Obstacle
+from rom_builder.errors import ImageError
+from rom_builder.facts import NetworkSecurity, Value, app_behind
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.axml import Attribute, Element, patch_attribute
+from rom_builder.formats.network_security_answers import app_wide
+from rom_builder.formats.network_security_config import NetworkSecurityConfig, parse_nsc
+from rom_builder.formats.resource_chunk import ValueType
+from rom_builder.formats.typed_xml import from_axml, from_text_xml
+from rom_builder.mechanisms.inside_app import TRUE, changed
+from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.service_config import parse_xml
+from rom_builder.mechanisms.system_property import read_platform
+from rom_builder.packages import MANIFEST, Apk, Packages
+from rom_builder.policy.profile import Binding, Profile
+from rom_builder.rom import Rom
+
+MAX_FILE_SIZE = 1 << 20
+CLEARTEXT = "cleartextTrafficPermitted"
+
+
+class NetworkSecurityConfigFile(Binding):
+    """A network security config: that of an app, or a text file of the device.
+
+    Attributes:
+        package: App whose manifest names its config.
+        file: Device path of a text XML file that the service applies itself.
+    """
+
+    package: str | None = Field(None, description="App whose manifest names its config.")
+    file: str | None = Field(
+        None, description="Device path of a text XML file that the service applies itself."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> NetworkSecurityConfigFile:
+        if (self.package is None) == (self.file is None):
+            raise ValueError("give either package or file")
+        return self
+
+
+@MECHANISMS.register("network-security-config")
+class NetworkSecurityConfigMechanism:
+    """Cleartext as the platform decides it; the values are the policy's: forbidden or allowed."""
+
+    options = NetworkSecurityConfigFile
+
+    def read(
+        self, rom: Rom, packages: Packages, binding: NetworkSecurityConfigFile
+    ) -> Iterator[Found]:
+        sdk = read_platform(rom).sdk
+        for fact in facts_of(rom, packages, "", binding):
+            app = app_behind(fact, sdk)
+            if app is None:
+                continue
+            answer = app_wide(fact.config, app)
+            value = "allowed" if answer.permitted else "forbidden"
+            label = f"cleartext ({answer.because})"
+            yield Found(label, (value,), fact.location, Strength.EFFECTIVE)
+
+    def render(
+        self,
+        rom: Rom,
+        packages: Packages,
+        binding: NetworkSecurityConfigFile,
+        values: tuple[Value, ...],
+    ) -> Iterator[Change]:
+        permitted = values[0] == "allowed"
+        if binding.file is not None:
+            yield from _render_file(rom, binding.file, permitted)
+        for apk in packages.named(binding.package) if binding.package else ():
+            yield from _render_app(apk, permitted)
+
+
+def read_network_security(
+    rom: Rom, packages: Packages, profile: Profile
+) -> Iterator[NetworkSecurity]:
+    """Yield what decides on the connections of each app and file of a service.
+
+    A config that cannot be read is noted as unread.
+    """
+    bindings = [b for b in profile.transport if isinstance(b, NetworkSecurityConfigFile)]
+    named = {binding.package for binding in bindings}
+    bindings += [
+        NetworkSecurityConfigFile(mechanism="network-security-config", package=package)
+        for package in profile.packages
+        if package not in named
+    ]
+    for binding in bindings:
+        yield from facts_of(rom, packages, profile.id, binding)
+
+
+def facts_of(
+    rom: Rom, packages: Packages, service: str, binding: NetworkSecurityConfigFile
+) -> Iterator[NetworkSecurity]:
+    """Yield the fact of one binding, or of each app of that name."""
+    if binding.file is not None:
+        file = rom.find(binding.file)
+        if file is not None:
+            try:
+                config = parse_nsc(from_text_xml(rom.read(file, MAX_FILE_SIZE)))
+                yield NetworkSecurity(service, None, config, Location(file.name))
+            except ImageError as error:
+                rom.note_unread(error, file.name)
+        return
+    for apk in packages.named(binding.package or ""):
+        try:
+            entry, config = config_of(apk)
+            place = Location(apk.inner(entry or MANIFEST))
+            yield NetworkSecurity(service, apk.describe(), config, place)
+        except ImageError as error:
+            rom.note_unread(error, apk.file.name)
+
+
+def config_of(apk: Apk) -> tuple[str | None, NetworkSecurityConfig | None]:
+    """Return the entry and the config that an app's manifest names; None if it names none.
+
+    Raises:
+        ImageError: The manifest names a config that is not in the app, or is damaged.
+    """
+    attribute = apk.network_security_config
+    if attribute is None:
+        return None, None
+    values = apk.resolve(attribute.reference) if attribute.reference else ()
+    entry = values[0].string if values else None
+    if not entry:
+        raise ImageError("the config that the manifest names is missing", path=apk.inner(MANIFEST))
+    try:
+        return entry, parse_nsc(from_axml(apk.xml(entry)))
+    except ImageError as error:
+        raise error.within(apk.inner(entry)) from error
+
+
+def _render_file(rom: Rom, path: str, permitted: bool) -> Iterator[Change]:
+    file = rom.find(path)
+    why = f"cleartext is to be {'allowed' if permitted else 'forbidden'}"
+    if file is None or file.path is None:
+        yield Obstacle(path, f"{why}, but there is no such file", "add the file")
+        return
+    tree = parse_xml(rom, file)
+    root = tree.getroot()
+    base = root.find("base-config")
+    if base is None:
+        base = etree.SubElement(root, "base-config")
+    before = etree.tostring(tree)
+    for element in (base, *root.iter("domain-config")):
+        if element is base or element.get(CLEARTEXT) is not None:
+            element.set(CLEARTEXT, "true" if permitted else "false")
+    if etree.tostring(tree) != before or base.get(CLEARTEXT) is None:
+        data = etree.tostring(tree, xml_declaration=True, encoding="utf-8")
+        yield Edit(file.path, FileData(data), why)
+
+
+def _render_app(apk: Apk, permitted: bool) -> Iterator[Change]:
+    why = f"cleartext is to be {'allowed' if permitted else 'forbidden'}"
+    new_version = f"bring a new version of the app: --replace {apk.file.path}=FILE"
+    attribute = apk.network_security_config
+    values = apk.resolve(attribute.reference) if attribute and attribute.reference else ()
+    entry = values[0].string if values else None
+    if entry is None:
+        if apk.target_sdk < 28 or permitted:  # the default without a config; API 28 turned it
+            yield Obstacle(
+                apk.inner(MANIFEST), f"{why}, but the app names no config", new_version
+            )
+        return
+    root = apk.xml(entry)
+    if not any(True for _ in _stated(root, "base-config")):
+        yield Obstacle(apk.inner(entry), f"{why}, but the config has no base value", new_version)
+        return
+    data = apk.read(entry)
+    wrong = False
+    for kind in ("base-config", "domain-config"):
+        for attribute in _stated(root, kind):
+            good = attribute.type == ValueType.INT_BOOLEAN and bool(attribute.data) == permitted
+            if not good:
+                wrong = True
+                data = patch_attribute(
+                    data, attribute, ValueType.INT_BOOLEAN, TRUE if permitted else 0
+                )
+    if wrong:
+        yield changed(apk, entry, data, why)
+
+
+def _stated(root: Element, kind: str) -> Iterator[Attribute]:
+    for element in root.walk():
+        if element.name == kind:
+            found = element.attribute(name=CLEARTEXT, any_namespace=True)
+            if found is not None:
+                yield found

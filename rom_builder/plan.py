@@ -1,0 +1,199 @@
+"""What a build will change in a ROM and why, before it changes anything."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rom_builder.edits import AppEdit, Change, Edit, FileData, Obstacle
+from rom_builder.errors import BuildRefused, ImageError
+from rom_builder.facts import Value
+from rom_builder.formats.tree import NodeKind
+from rom_builder.mechanisms import MECHANISMS
+from rom_builder.packages import Packages
+from rom_builder.policy.load import Policies
+from rom_builder.policy.models import ServicePolicy
+from rom_builder.policy.profile import Binding, Profile
+from rom_builder.rom import Rom
+from rom_builder.templates import render_device_file
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Edits in the order of their paths, and what they cannot reach.
+
+    Attributes:
+        edits: One for each file that changes; applying them twice changes nothing more.
+        obstacles: Demands that need something the user has to bring.
+        notes: What the user should know before building.
+    """
+
+    edits: tuple[Edit, ...]
+    obstacles: tuple[Obstacle, ...]
+    notes: tuple[str, ...] = ()
+
+
+def plan(rom: Rom, policies: Policies, brought: Mapping[str, FileData]) -> Plan:
+    """Work out the edits after which a ROM meets its policies, as far as configuration goes.
+
+    Args:
+        rom: The base.
+        policies: What is demanded.
+        brought: Files that the user brings, by device path.
+
+    Raises:
+        ImageError: The base is damaged where it has to be read.
+        BuildRefused: A file would have to go where the ROM has something else.
+    """
+    edits: dict[str, Edit] = {}
+    obstacles: list[Obstacle] = []
+    for path, new in sorted(brought.items()):
+        add(rom, edits, Edit(path, new, "brought by --replace or --tree"))
+    edited = rom.with_edits(edits.values())
+    for service, profile in policies.services:
+        packages = Packages(edited)
+        if service.presence == "if-present" and not installed(edited, packages, profile):
+            continue
+        for path in profile.files:
+            if path not in brought:
+                new = FileData(render_device_file(path, service, profile))
+                why = f"{profile.id}: configuration that follows from the policy"
+                add(rom, edits, Edit(path, new, why))
+        edited = rom.with_edits(edits.values())
+        for binding, values in settings(service, profile):
+            packages = Packages(edited)
+            for change in MECHANISMS[binding.mechanism].render(edited, packages, binding, values):
+                take(rom, edits, obstacles, change, profile)
+            edited = rom.with_edits(edits.values())
+    return Plan(tuple(edits[path] for path in sorted(edits)), tuple(dict.fromkeys(obstacles)))
+
+
+def take(
+    rom: Rom, edits: dict[str, Edit], obstacles: list[Obstacle], change: Change, profile: Profile
+) -> None:
+    """Sort a change into edits and obstacles."""
+    match change:
+        case Edit():
+            add(rom, edits, Edit(change.path, change.new, f"{profile.id}: {change.why}"))
+        case AppEdit():
+            obstacles.append(
+                Obstacle(
+                    f"{change.path}!/{change.entry}",
+                    f"{profile.id}: {change.why}; the app's signature covers it",
+                    f"bring a new version of the app: --replace {change.path}=FILE",
+                )
+            )
+        case Obstacle():
+            obstacles.append(change)
+
+
+def add(rom: Rom, edits: dict[str, Edit], edit: Edit) -> None:
+    """Add an edit at the place that its path really leads to; nothing if it changes nothing.
+
+    Raises:
+        BuildRefused: The place is a folder, or lies below something that is not one.
+    """
+    path = real_path(rom, edit.path)
+    there = rom.files.get(path)
+    if there is not None and there.node.kind is not NodeKind.FILE:
+        raise BuildRefused(f"{path} is a {there.node.kind.value} in the base, not a file")
+    if edit.new is not None and there is not None and rom.read(there) == edit.new.data:
+        edits.pop(path, None)
+        return
+    mode = edit.new
+    if mode is not None and there is not None and there.node.mode is not None:
+        mode = FileData(mode.data, there.node.mode, mode.uid, mode.gid, mode.label)
+    edits[path] = Edit(path, mode, edit.why)
+
+
+def real_path(rom: Rom, path: str) -> str:
+    """Follow links in a path as the device would; the last part may not exist yet.
+
+    Raises:
+        BuildRefused: The path is not absolute, leaves the ROM, or runs in circles.
+    """
+    if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise BuildRefused(f"{path!r} is not an absolute device path")
+    try:
+        return rom.resolve(path)
+    except ImageError as error:
+        raise BuildRefused(f"{path}: {error.message}") from error
+
+
+def installed(rom: Rom, packages: Packages, profile: Profile) -> bool:
+    """Say whether any part of a service is in the ROM."""
+    return any(rom.find(path) for path in profile.files) or any(
+        package.name in profile.packages for _, package in packages.described
+    )
+
+
+def settings(
+    service: ServicePolicy, profile: Profile
+) -> Iterator[tuple[Binding, tuple[Value, ...]]]:
+    """Yield each place that no template covers, and what it is to say."""
+    consent, transport = service.consent, service.transport
+    if consent is not None and consent.mode in ("opt-in", "forbidden"):
+        for switch in profile.switches:
+            if getattr(switch.binding, "file", None) not in profile.files:
+                yield switch.binding, (switch.value_off,)
+    for setting in profile.settings:
+        values = demanded_values(service, setting.requirement)
+        if values and getattr(setting.binding, "file", None) not in profile.files:
+            yield setting.binding, values
+    if transport is not None and transport.cleartext == "forbidden":
+        for binding in profile.transport:
+            if getattr(binding, "file", None) not in profile.files:
+                yield binding, ("forbidden",)
+
+
+def demanded_values(service: ServicePolicy, requirement: str) -> tuple[str, ...]:
+    """Return what a policy demands for one requirement, in its own words; empty if nothing.
+
+    >>> from rom_builder.policy.models import Consent, ServicePolicy
+    >>> demanded_values(ServicePolicy(profile="x", consent=Consent(mode="opt-in")), "consent.before")
+    ()
+    """
+    section, _, name = requirement.partition(".")
+    value = getattr(getattr(service, section, None), name, None)
+    if value is None:
+        return ()
+    if requirement == "transport.pins":
+        return tuple(pin.sha256 for pin in value)
+    return (value,) if isinstance(value, str) else tuple(map(str, value))
+
+
+def read_brought(
+    replacements: Sequence[tuple[str, Path]], trees: Sequence[Path]
+) -> dict[str, FileData]:
+    """Read the files that the user brings.
+
+    Args:
+        replacements: Device path and file of each ``--replace``.
+        trees: Folders shaped like the device, of ``--tree``; links in them are refused.
+
+    Raises:
+        ImageError: A file cannot be read or is no regular file.
+    """
+    brought: dict[str, FileData] = {}
+    for tree in trees:
+        if not tree.is_dir():
+            raise ImageError("is not a folder", path=str(tree))
+        for file in sorted(tree.rglob("*")):
+            if file.is_symlink() or not (file.is_file() or file.is_dir()):
+                raise ImageError("only files and folders can be brought", path=str(file))
+            if file.is_file():
+                brought[posixpath.join("/", file.relative_to(tree).as_posix())] = file_data(file)
+    for path, file in replacements:
+        brought[path] = file_data(file)
+    return brought
+
+
+def file_data(file: Path) -> FileData:
+    """Read one file that the user brings; a program stays executable."""
+    try:
+        executable = file.stat().st_mode & 0o111
+        return FileData(file.read_bytes(), 0o755 if executable else 0o644)
+    except OSError as error:
+        raise ImageError(error.strerror or "cannot be read", path=str(file)) from error
