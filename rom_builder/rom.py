@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rom_builder.errors import ImageError
+from rom_builder.edits import Edit
+from rom_builder.errors import BuildRefused, ImageError
+from rom_builder.formats.edited_tree import EditedTree
 from rom_builder.formats.folder import Folder
 from rom_builder.formats.source import FileSource, Source
 from rom_builder.formats.tree import Node, NodeKind, Tree, Unread
@@ -101,14 +103,65 @@ class Rom:
 
         Links that leave the ROM, dangle or run in circles lead nowhere.
         """
+        try:
+            return self.files.get(self.resolve(path))
+        except ImageError:
+            return None
+
+    def resolve(self, path: str) -> str:
+        """Return a device path with every link on its way followed; its end need not exist.
+
+        Raises:
+            ImageError: The links run in circles.
+        """
         for _ in range(MAX_LINKS):
             path = posixpath.normpath("/" + path.lstrip("/"))
             link = self._first_link(path)
             if link is None:
-                return self.files.get(path)
+                return path
             place, target = link
             path = posixpath.join(posixpath.dirname(place), target) + path[len(place) :]
-        return None
+        raise ImageError(f"more than {MAX_LINKS} links lead on from one another", path=path)
+
+    def with_edits(self, edits: Iterable[Edit]) -> Rom:
+        """Return the ROM as it will be after edits; nothing is written.
+
+        Raises:
+            BuildRefused: The input has no place for a file of that path.
+        """
+        changes = {
+            self.name_for(edit.path): None if edit.new is None else (edit.new.data, edit.new.mode)
+            for edit in edits
+        }
+        return Rom(self.path, self.kind, EditedTree(self.tree, changes), self.script)
+
+    def name_for(self, path: str) -> str:
+        """Return the name under which the input holds, or would hold, a device path.
+
+        Raises:
+            BuildRefused: Nothing that the input names is installed there.
+        """
+        known = self.files.get(path)
+        if known is not None and known.tree is not None:
+            return known.name
+        for ancestor, rest in ancestors(path):
+            folder = self._folder_names.get(ancestor)
+            if folder is not None:
+                return posixpath.join(folder, rest)
+        raise BuildRefused(f"{path}: the base has no folder that is installed there")
+
+    @cached_property
+    def _folder_names(self) -> dict[str, str]:
+        """Name of a folder of the input for each device folder that files come to lie in."""
+        folders: dict[str, str] = {}
+        for name, file in sorted(self.by_name.items()):
+            if file.path and posixpath.basename(file.path) == posixpath.basename(name):
+                folders.setdefault(posixpath.dirname(file.path), posixpath.dirname(name))
+        # A package may install two folders in one place; the one of that name is the natural home.
+        for path in list(folders):
+            if path.lstrip("/") in self.by_name:
+                folders[path] = path.lstrip("/")
+        return folders
 
     def _first_link(self, path: str) -> tuple[str, str] | None:
         for end in [i for i, c in enumerate(path) if c == "/" and i] + [len(path)]:
@@ -167,6 +220,21 @@ class Rom:
                     content = "unread"
             total.update(f"{name}\0{file.node.kind.value}\0{content}\0".encode())
         return total.hexdigest()
+
+
+def ancestors(path: str) -> Iterator[tuple[str, str]]:
+    """Yield each folder above a device path with the rest of the path, the nearest first.
+
+    >>> list(ancestors("/system/etc/x"))
+    [('/system/etc', 'x'), ('/system', 'etc/x'), ('/', 'system/etc/x')]
+    """
+    folder, rest = posixpath.split(path)
+    while True:
+        yield folder, rest
+        if folder == "/":
+            return
+        folder, name = posixpath.split(folder)
+        rest = posixpath.join(name, rest)
 
 
 def digest_of(source: Source) -> str:
