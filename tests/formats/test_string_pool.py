@@ -124,21 +124,25 @@ def test_overlapping_strings_are_refused() -> None:
         list(read(pool))
 
 
-@pytest.mark.parametrize("bad", [b"", b"\x01\0\x1c\0", pack("<HHI", 3, 8, 8), pack("<HHI", 1, 8, 8)])
+@pytest.mark.parametrize(
+    "bad", [b"", b"\x01\0\x1c\0", pack("<HHI", 3, 8, 8), pack("<HHI", 1, 8, 8)]
+)
 def test_not_a_pool(bad: bytes) -> None:
     with pytest.raises(ImageError):
         read(bad)
 
 
 def test_only_image_errors_escape_damage() -> None:
-    rng = random.Random(7)
+    rng = random.Random(7)  # noqa: S311
     for good in (encode_string_pool(STRINGS[:5]), utf8_pool([item(t) for t in STRINGS[:4]])):
         for _ in range(400):
             data = bytearray(good)
             for _ in range(rng.randint(1, 4)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
             try:
-                pool = read(bytes(data[: rng.randint(0, len(data))] if rng.random() < 0.3 else data))
+                pool = read(
+                    bytes(data[: rng.randint(0, len(data))] if rng.random() < 0.3 else data)
+                )
                 list(pool.find("http", "a"))
                 list(pool)
             except ImageError:
