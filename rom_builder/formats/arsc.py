@@ -49,6 +49,7 @@ TABLE, PACKAGE, TYPE, TYPE_SPEC = 0x0002, 0x0200, 0x0201, 0x0202
 OVERLAYABLE, OVERLAYABLE_POLICY = 0x0204, 0x0205
 _SPARSE, _OFFSET16 = 1, 2
 _COMPLEX, _COMPACT = 1, 8
+_ENTRY_SIZE, _COMPLEX_SIZE = 8, 16
 
 MAX_REFERENCES = 20
 """How many references are followed in a row, as in the platform."""
@@ -158,10 +159,14 @@ class ResourceTable:
         Raises:
             ImageError: References form a circle or go on too long, or an entry is damaged.
         """
-        found = self._resolve(resource_id, ())
+        found = self._resolve(resource_id, (), {})
         return tuple(sorted(found, key=lambda value: value.config != ""))
 
-    def _resolve(self, resource_id: int, path: tuple[int, ...]) -> list[ResourceValue]:
+    def _resolve(
+        self, resource_id: int, path: tuple[int, ...], done: dict[int, list[ResourceValue]]
+    ) -> list[ResourceValue]:
+        if resource_id in done:
+            return done[resource_id]
         path = (*path, resource_id)
         found: list[ResourceValue] = []
         for value in self.values(resource_id):
@@ -174,7 +179,7 @@ class ResourceTable:
                     f"resource {resource_id:#010x} refers to itself or too far",
                     offset=value.offset,
                 )
-            for end in self._resolve(target, path):
+            for end in self._resolve(target, path, done):
                 both = dict.fromkeys(filter(None, (value.config, end.config)))
                 found.append(replace(end, config=", ".join(both)))
             if len(found) > MAX_VALUES:
@@ -182,6 +187,7 @@ class ResourceTable:
                     f"resource {resource_id:#010x} has over {MAX_VALUES} values",
                     offset=value.offset,
                 )
+        done[resource_id] = found
         return found
 
     def _has(self, resource_id: int) -> bool:
@@ -201,6 +207,8 @@ class ResourceTable:
         if flags & _COMPACT:
             kind, data = flags >> 8, chunk.unpack("<I", position + 4)[0]
             return self._typed(chunk.config, kind, data, position, is_compact=True)
+        if size < (_COMPLEX_SIZE if flags & _COMPLEX else _ENTRY_SIZE):
+            raise ImageError(f"an entry says it has {size} bytes", offset=position)
         if not flags & _COMPLEX:
             _, _, kind, data = chunk.unpack("<HBBI", position + size)
             return self._typed(chunk.config, kind, data, position + size)

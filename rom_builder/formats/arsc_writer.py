@@ -95,9 +95,7 @@ class _Writer:
         self._ids = resource_ids(resources, package_id)
         strings = {r.value for r in resources if isinstance(r.value, str)}
         self._strings = {text: index for index, text in enumerate(sorted(strings))}
-        self._keys = {
-            name: index for index, name in enumerate(sorted({r.name for r in resources}))
-        }
+        self._keys = {name: index for index, name in enumerate(sorted({r.name for r in resources}))}
         self._types: defaultdict[str, dict[tuple[str, str], Resource]] = defaultdict(dict)
         for resource in resources:
             key = (resource.config, resource.name)

@@ -61,8 +61,8 @@ _DENSITY = {
 }
 
 _WRITABLE = re.compile(
-    r"(?:mcc(?P<mcc>\d{3}))?(?:(?:^|-)mnc(?P<mnc>\d{2,3}))?"
-    r"(?:(?:^|-)(?P<language>[a-z]{2})(?:-r(?P<region>[A-Z]{2}))?)?"
+    r"(?:mcc(?P<mcc>\d{3}))?(?:(?:^|(?<=.)-)mnc(?P<mnc>\d{2,3}))?"
+    r"(?:(?:^|(?<=.)-)(?P<language>[a-z]{2})(?:-r(?P<region>[A-Z]{2}))?)?"
 )
 
 
