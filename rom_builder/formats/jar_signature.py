@@ -16,11 +16,11 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.apk_signer import ApkSigner, signature_fault
+from rom_builder.formats.apk_signer import ApkSigner, Scheme, signature_fault
 from rom_builder.formats.der import (
     CONTEXT_0,
     CONTEXT_1,
@@ -85,7 +85,9 @@ class _Manifest:
     section_bytes: Mapping[str, bytes]
 
 
-def read_jar_signers(archive: ZipArchive, *, verify: bool = False) -> tuple[ApkSigner, ...]:
+def read_jar_signers(
+    archive: ZipArchive, *, verify: bool = False, present: Collection[Scheme] | None = None
+) -> tuple[ApkSigner, ...]:
     """Return the signers of a JAR signature, in the order of their names.
 
     Always checked: each CMS over its signature file, and that file's digest of the manifest.
@@ -93,6 +95,8 @@ def read_jar_signers(archive: ZipArchive, *, verify: bool = False) -> tuple[ApkS
     Args:
         archive: An APK, a JAR or an OTA package.
         verify: Also check the digest of every entry.
+        present: Later schemes that an APK has too: a signature file that announces one which is
+            absent was stripped of it. None for what is no APK.
 
     Raises:
         ImageError: A part of the signature is damaged.
@@ -121,6 +125,7 @@ def read_jar_signers(archive: ZipArchive, *, verify: bool = False) -> tuple[ApkS
             if manifest is not None:
                 parsed = _parse_manifest(text, signature_file.name)
                 faults += _manifest_faults(parsed, signature_file.name, manifest, verify=verify)
+                faults += _stripped(parsed, present)
         signers += _block_signers(archive, block, text, faults, verify=verify)
     return tuple(signers)
 
@@ -305,6 +310,16 @@ def _manifest_faults(
     elif verify and (unnamed := manifest.sections.keys() - signed.sections.keys()):
         faults.append(f"{path} does not name {len(unnamed)} entries (first: {min(unnamed)!r})")
     return faults
+
+
+def _stripped(signed: _Manifest, present: Collection[Scheme] | None) -> Iterator[str]:
+    """Yield the schemes that a signature file announces and that are absent."""
+    if present is None:
+        return
+    for number in signed.main.get("x-android-apk-signed", "").split(","):
+        scheme = f"v{number.strip()}"
+        if scheme in ("v2", "v3") and scheme not in present:
+            yield f"a {scheme} signature was there and is missing"
 
 
 def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
