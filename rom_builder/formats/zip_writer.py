@@ -118,13 +118,17 @@ class ZipWriter:
         align = 1 if compress else align
         self._begin(entry, wide=wide, align=align)
 
-        deflater = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        deflater = (
+            zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+            if compress
+            else None
+        )
         crc = content = packed = 0
         for piece in pieces:
             crc = zlib.crc32(piece, crc)
             content += len(piece)
-            packed += self._write(deflater.compress(piece) if compress else piece)
-        if compress:
+            packed += self._write(deflater.compress(piece) if deflater else piece)
+        if deflater:
             packed += self._write(deflater.flush())
         if known is not None and content != known:
             raise ValueError(f"{name!r}: {content} bytes of content, {known} were announced")
