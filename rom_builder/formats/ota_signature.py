@@ -26,7 +26,6 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -36,6 +35,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.cms import CmsSignature, issuer_and_serial, parse_cms
+from rom_builder.formats.otacert import RecoveryDigest, recovery_digest, recovery_fitness
 from rom_builder.formats.source import Source
 
 FOOTER_SIZE = 6
@@ -50,18 +50,10 @@ KNOWN_TEXTS = (SIGNAPK_TEXT, b"signed by avbroot\0")
 
 _CHUNK = 4 << 20
 
-RecoveryDigest = Literal["sha1", "sha256"]
-
-_DIGEST_BY_CERTIFICATE: dict[str, RecoveryDigest] = {
-    "1.3.14.3.2.3": "sha1",  # md5WithRSA
-    "1.2.840.113549.1.1.4": "sha1",  # md5WithRSAEncryption
-    "1.3.14.3.2.29": "sha1",  # sha1WithRSA
-    "1.2.840.113549.1.1.5": "sha1",  # sha1WithRSAEncryption
-    "1.2.840.113549.1.1.11": "sha256",  # sha256WithRSAEncryption
-    "1.2.840.10045.4.3.2": "sha256",  # ecdsa-with-SHA256
+_HASHES: dict[RecoveryDigest, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),  # noqa: S303
+    "sha256": hashes.SHA256(),
 }
-"""What recovery hashes a package with, by the signature algorithm of the certificate it trusts
-(``LoadCertificateFromBuffer``); MD5 stands for SHA-1 since the first signapk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +141,7 @@ def signed_size(source: Source) -> int:
     return source.size - 2
 
 
-def signed_digest(source: Source, algorithm: Literal["sha1", "sha256"] = "sha256") -> bytes:
+def signed_digest(source: Source, algorithm: RecoveryDigest = "sha256") -> bytes:
     """Hash what a package's whole-file signature covers, without holding it in memory.
 
     Raises:
@@ -186,52 +178,6 @@ def comment_for(cms: bytes) -> bytes:
             hint="change any byte of the package, for example its time stamp, or the certificate",
         )
     return comment
-
-
-def recovery_digest(certificate: x509.Certificate) -> RecoveryDigest | None:
-    """Return what recovery hashes a package with for this certificate; None if it refuses it.
-
-    Not the CMS decides but the signature algorithm that the trusted certificate itself was signed
-    with.
-    """
-    return _DIGEST_BY_CERTIFICATE.get(certificate.signature_algorithm_oid.dotted_string)
-
-
-def recovery_fitness(certificate: x509.Certificate) -> list[str]:
-    """Return why recovery would refuse a certificate; empty if it takes it.
-
-    One refused certificate in ``otacerts.zip`` makes recovery drop the whole list: the device then
-    installs no package at all. Dates, chain and CA are never looked at.
-    """
-    reasons = []
-    digest = recovery_digest(certificate)
-    if digest is None:
-        name = certificate.signature_algorithm_oid.dotted_string
-        reasons.append(
-            f"its signature algorithm is {name}; recovery knows RSA with MD5, SHA-1 or SHA-256 and "
-            "ECDSA with SHA-256"
-        )
-    try:
-        key = certificate.public_key()
-    except (UnsupportedAlgorithm, ValueError):
-        return [*reasons, "its key is of an unknown kind; recovery knows RSA and EC P-256"]
-    match key:
-        case rsa.RSAPublicKey():
-            if key.key_size not in (2048, 4096):
-                reasons.append(f"its RSA key has {key.key_size} bits; recovery knows 2048 and 4096")
-            exponent = key.public_numbers().e
-            if exponent not in (3, 65537):
-                reasons.append(f"its RSA exponent is {exponent}; recovery knows 3 and 65537")
-        case ec.EllipticCurvePublicKey():
-            if not isinstance(key.curve, ec.SECP256R1):
-                reasons.append(f"its curve is {key.curve.name}; recovery knows P-256")
-            elif digest == "sha1":
-                reasons.append(
-                    "it is signed with SHA-1; recovery hashes for an EC key with SHA-256"
-                )
-        case _:
-            reasons.append("its key is neither RSA nor EC")
-    return reasons
 
 
 def verify_ota_signature(
@@ -338,7 +284,7 @@ def _made(
     certificate: x509.Certificate, cms: CmsSignature, digest: bytes, algorithm: RecoveryDigest
 ) -> bool:
     key = certificate.public_key()
-    prehashed = utils.Prehashed(hashes.SHA1() if algorithm == "sha1" else hashes.SHA256())
+    prehashed = utils.Prehashed(_HASHES[algorithm])
     try:
         if isinstance(key, rsa.RSAPublicKey) and cms.signature_algorithm == "rsa":
             key.verify(cms.signature, digest, padding.PKCS1v15(), prehashed)
