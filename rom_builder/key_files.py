@@ -8,6 +8,8 @@ running process belongs in an HSM.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import secrets
 import stat
@@ -18,9 +20,10 @@ from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -31,13 +34,27 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from rom_builder.errors import ImageError, SigningError
-from rom_builder.formats.der import INTEGER, SEQUENCE, DerReader
+from rom_builder.formats.der import (
+    INTEGER,
+    NULL,
+    OCTET_STRING,
+    OID,
+    SEQUENCE,
+    DerReader,
+    der,
+    der_integer,
+)
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 KDF_ROUNDS = 600_000
 """PBKDF2-HMAC-SHA256 rounds of the key files written here (OWASP Password Storage, 2023)."""
+
+_PBES2 = bytes.fromhex("2a864886f70d01050d")
+_PBKDF2 = bytes.fromhex("2a864886f70d01050c")
+_HMAC_SHA256 = bytes.fromhex("2a864886f70d0209")
+_AES256_CBC = bytes.fromhex("60864801650304012a")
 
 _LARGEST = 1 << 16
 """Bytes of the largest key or passphrase file read; an RSA-8192 key takes under 8 KiB."""
@@ -220,24 +237,38 @@ def plain_key(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def encrypted_key(key: PrivateKey, certificate: x509.Certificate, passphrase: bytes) -> bytes:
-    """Return key and certificate as PKCS#12: AES-256, PBKDF2-HMAC-SHA256, many rounds.
+def encrypted_key(key: PrivateKey, passphrase: bytes) -> bytes:
+    """Return a key as encrypted PKCS#8 in PEM: PBES2 with PBKDF2-HMAC-SHA256 and AES-256-CBC.
 
-    Not PKCS#8: ``cryptography`` writes that with 2048 rounds and no other number.
+    Encoded here (RFC 8018, A.2 to A.4, B.2.5), because ``cryptography`` writes PKCS#8 with 2048
+    rounds and PKCS#12 with 2048 rounds in its MAC, at which a passphrase can be guessed just as
+    fast.
 
     Raises:
         SigningError: The passphrase is empty.
     """
     if not passphrase:
         raise SigningError("the passphrase is empty")
-    encryption = (
-        PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(KDF_ROUNDS)
-        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
-        .hmac_hash(hashes.SHA256())
-        .build(passphrase)
-    )
-    return pkcs12.serialize_key_and_certificates(b"key", key, certificate, None, encryption)
+    salt, iv = secrets.token_bytes(16), secrets.token_bytes(16)
+    kek = hashlib.pbkdf2_hmac("sha256", passphrase, salt, KDF_ROUNDS, 32)
+    padder = padding.PKCS7(128).padder()
+    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    padded = padder.update(plain) + padder.finalize()
+    encryptor = Cipher(algorithms.AES256(kek), modes.CBC(iv)).encryptor()
+    secret = encryptor.update(padded) + encryptor.finalize()
+    prf = der(SEQUENCE, der(OID, _HMAC_SHA256), der(NULL))
+    rounds = der(SEQUENCE, der(OCTET_STRING, salt), der_integer(KDF_ROUNDS), prf)
+    kdf = der(SEQUENCE, der(OID, _PBKDF2), rounds)
+    cipher = der(SEQUENCE, der(OID, _AES256_CBC), der(OCTET_STRING, iv))
+    scheme = der(SEQUENCE, der(OID, _PBES2), der(SEQUENCE, kdf, cipher))
+    return _pem("ENCRYPTED PRIVATE KEY", der(SEQUENCE, scheme, der(OCTET_STRING, secret)))
+
+
+def _pem(label: str, content: bytes) -> bytes:
+    """Return PEM (RFC 7468): base64 in lines of 64."""
+    text = base64.b64encode(content).decode()
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
 
 
 def write_new_file(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -230,7 +230,7 @@ def new_key(role: Role, kind: str, *, subject: str = "rom-builder") -> NewKey:
     """
     if kind not in _KINDS[role]:
         raise SigningError(
-            f"a {kind} key cannot be an {role} key: {_WHY[role]}",
+            f"{kind} cannot be the kind of an {role} key: {_WHY[role]}",
             hint=f"choose one of {', '.join(_KINDS[role])}",
         )
     private_key: PrivateKey

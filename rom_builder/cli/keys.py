@@ -55,12 +55,12 @@ def new(
     no_passphrase: bool,
     passphrase_file: Path | None,
 ) -> None:
-    """Make a key: NAME.p12 (or NAME.pem) and its certificate NAME.x509.pem.
+    """Make a key, NAME.pem, and its certificate, NAME.x509.pem.
 
     Refuses kinds that the devices would refuse, and never overwrites a file.
     """
     certificate_path = _beside(name, ".x509.pem")
-    key_path = _beside(name, ".pem" if no_passphrase else ".p12")
+    key_path = _beside(name, ".pem")
     for path in (key_path, certificate_path):
         if path.exists():
             raise SigningError(f"{path}: is there already and is not overwritten")
@@ -69,9 +69,10 @@ def new(
         key = plain_key(made.private_key)
     else:
         source = _passphrase(passphrase_file, confirm=True)
-        key = encrypted_key(made.private_key, made.certificate, source.read())
-    write_new_file(key_path, key)
-    write_new_file(certificate_path, made.certificate.public_bytes(Encoding.PEM), mode=0o644)
+        key = encrypted_key(made.private_key, source.read())
+    certificate = made.certificate.public_bytes(Encoding.PEM)
+    write_new_file(key_path, key + certificate)
+    write_new_file(certificate_path, certificate, mode=0o644)
     click.echo(f"private key  {key_path}")
     click.echo(f"certificate  {certificate_path}")
     click.echo(f"spki sha256  {certificate_facts(made.certificate, '').spki_sha256}")

@@ -1,6 +1,6 @@
 """The places a private key can live, one each, behind a URI.
 
-``file:ota.p12`` and ``dev:ota`` are such URIs. A signer sees a digest, never what was hashed. A
+``file:ota.pem`` and ``dev:ota`` are such URIs. A signer sees a digest, never what was hashed. A
 scheme is a module that registers its opener::
 
     @REGISTRY.register("file")

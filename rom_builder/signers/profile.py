@@ -7,7 +7,7 @@ id: release
 title: Release keys of the example maker
 roles:
   ota:
-    signer: "file:/run/keys/ota.p12"
+    signer: "file:/run/keys/ota.pem"
     certificate: ota.x509.pem
     passphrase: {env: OTA_PASSPHRASE}
 """
