@@ -254,4 +254,4 @@ def _in_pieces(
         length = source.size
         steps = range(0, length, _PIECE)
         return (source.read_at(at, min(_PIECE, length - at)) for at in steps), length
-    return cast(Iterable[bytes], data), size
+    return data, size
