@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.cms import parse_cms
 from rom_builder.formats.ota_signature import parse_ota_signature
-from rom_builder.formats.otacert import parse_certificates, read_otacerts
+from rom_builder.formats.otacert import parse_certificates
 from rom_builder.formats.source import FileSource, Source
+from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.key_files import PassphraseSource, read_key_file
 from rom_builder.keys import KeyFacts, certificate_facts, key_facts
@@ -26,7 +27,6 @@ from rom_builder.keys import KeyFacts, certificate_facts, key_facts
 OTACERT = "META-INF/com/android/otacert"
 """The entry of an OTA package that holds its signer's certificate."""
 
-_LARGEST = 1 << 20
 _JAR_SIGNATURES = (".RSA", ".DSA", ".EC")
 
 
@@ -61,17 +61,20 @@ def inspect_file(path: Path, passphrase: PassphraseSource | None = None) -> list
 def _inspect_zip(source: Source) -> Iterator[KeyFacts]:
     archive = ZipArchive(source, lenient=True)
     if OTACERT in archive.entries:
-        for certificate in parse_certificates(archive.read(archive.entries[OTACERT], _LARGEST)):
+        for certificate in parse_certificates(
+            archive.read(archive.entries[OTACERT], MAX_CERTIFICATE_SIZE)
+        ):
             yield certificate_facts(certificate, OTACERT)
     signature = parse_ota_signature(source)
     if signature is not None:
         for der in parse_cms(signature.cms).certificates:
             yield certificate_facts(parse_certificates(der)[0], "whole-file signature")
-    for name, certificate in read_otacerts(archive).items():
-        yield certificate_facts(certificate, name)
     for name, entry in archive.entries.items():
+        if name.endswith("x509.pem"):
+            for certificate in parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)):
+                yield certificate_facts(certificate, name)
         if name.startswith("META-INF/") and name.endswith(_JAR_SIGNATURES):
-            for certificate in _jar_certificates(archive.read(entry, _LARGEST), name):
+            for certificate in _jar_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE), name):
                 yield certificate_facts(certificate, name)
 
 
@@ -86,7 +89,7 @@ def _inspect_plain(
     path: Path, source: Source, passphrase: PassphraseSource | None
 ) -> list[KeyFacts]:
     name = path.name
-    data = source.read_at(0, min(source.size, _LARGEST))
+    data = source.read_at(0, min(source.size, MAX_CERTIFICATE_SIZE))
     if b"PRIVATE KEY-----" not in data:
         try:
             return [certificate_facts(found, name) for found in parse_certificates(data)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from rom_builder.errors import SigningError
 from rom_builder.formats.otacert import recovery_fitness, recovery_key_fitness
+from rom_builder.formats.x509 import parse_certificate
 from rom_builder.key_files import PrivateKey
 from rom_builder.resources import data_folder
 
@@ -146,29 +147,23 @@ def certificate_facts(certificate: x509.Certificate, name: str) -> KeyFacts:
 
     Raises:
         SigningError: Its key is of a kind that nothing here reads.
+        ImageError: It is damaged.
     """
+    facts = parse_certificate(certificate.public_bytes(Encoding.DER))
     try:
-        key = certificate.public_key()
+        of_key = key_facts(certificate.public_key(), name)
     except (UnsupportedAlgorithm, ValueError):
-        raise SigningError(f"{name}: the certificate's key is of an unknown kind") from None
-    facts = key_facts(key, name)
-    weaknesses = list(facts.weaknesses)
-    try:
-        digest = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        digest = None
-    if isinstance(digest, (hashes.SHA1, hashes.MD5)):
-        weaknesses.append(f"its certificate is signed with {digest.name.upper()}")
-    return KeyFacts(
-        name=name,
-        key=facts.key,
-        spki_sha256=facts.spki_sha256,
-        subject=certificate.subject.rfc4514_string(),
-        cert_sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-        not_after=certificate.not_valid_after_utc,
-        known=facts.known,
-        weaknesses=tuple(weaknesses),
-        unfit={**facts.unfit, "ota": tuple(recovery_fitness(certificate))},
+        raise SigningError(f"{name}: a key of the kind {facts.key_kind} cannot be read") from None
+    weaknesses = of_key.weaknesses
+    if facts.signature_digest in ("MD2", "MD5", "SHA-1"):
+        weaknesses += (f"its certificate is signed with {facts.signature_digest}",)
+    return replace(
+        of_key,
+        subject=facts.subject,
+        cert_sha256=facts.cert_sha256,
+        not_after=facts.not_after,
+        weaknesses=weaknesses,
+        unfit={**of_key.unfit, "ota": tuple(recovery_fitness(certificate))},
     )
 
 

@@ -11,13 +11,12 @@ from cryptography import x509
 from rom_builder.errors import ImageError, RomBuilderError, SigningError
 from rom_builder.formats.cms import parse_cms
 from rom_builder.formats.ota_signature import parse_ota_signature, verify_ota_signature
-from rom_builder.formats.otacert import parse_certificates, read_otacerts
+from rom_builder.formats.otacert import parse_certificates
 from rom_builder.formats.source import FileSource, Source
+from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.key_inspection import OTACERT
 from rom_builder.keys import certificate_facts
-
-_LARGEST = 1 << 20
 
 
 @click.command("verify")
@@ -73,10 +72,10 @@ def _read_trusted(path: Path) -> list[x509.Certificate]:
     """Return the certificates of a file or of an ``otacerts.zip``."""
     with closing(FileSource(path)) as source:
         try:
-            data = source.read_at(0, min(source.size, _LARGEST))
+            data = source.read_at(0, min(source.size, MAX_CERTIFICATE_SIZE))
             if not data.startswith(b"PK\3\4"):
                 return parse_certificates(data)
-            found = list(read_otacerts(ZipArchive(source)).values())
+            found = [parse_certificates(otacert.der)[0] for otacert in parse_otacerts(data)]
         except ImageError as error:
             raise error.within(str(path)) from error
     if not found:
@@ -91,7 +90,7 @@ def _embedded(source: Source) -> list[x509.Certificate]:
         return []
     entry = ZipArchive(source).entries.get(OTACERT)
     if entry is not None:
-        return parse_certificates(ZipArchive(source).read(entry, _LARGEST))
+        return parse_certificates(ZipArchive(source).read(entry, MAX_CERTIFICATE_SIZE))
     return [
         found for der in parse_cms(signature.cms).certificates for found in parse_certificates(der)
     ]

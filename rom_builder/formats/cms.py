@@ -37,6 +37,7 @@ from rom_builder.formats.der import (
     der,
     der_integer,
 )
+from rom_builder.formats.x509 import parse_certificate
 
 KeyKind = Literal["rsa", "ecdsa"]
 Digest = Literal["md5", "sha1", "sha256", "sha384", "sha512"]
@@ -134,25 +135,15 @@ def cms_for(
     Raises:
         ImageError: The certificate is damaged.
     """
-    issuer, serial = issuer_and_serial(certificate)
-    return CmsSignature((certificate,), digest_algorithm, kind, signature, issuer, serial)
-
-
-def issuer_and_serial(certificate: bytes) -> tuple[bytes, int]:
-    """Return the DER of the issuer Name, exactly as it stands there, and the serial number.
-
-    Raises:
-        ImageError: ``certificate`` is not an X.509 certificate in DER.
-    """
-    whole = DerReader(certificate)
-    fields = whole.inside(SEQUENCE, "a certificate")
-    whole.finish("a certificate")
-    to_be_signed = fields.inside(SEQUENCE, "what a certificate's signature covers")
-    if to_be_signed.peek() == CONTEXT_0:
-        to_be_signed.element(CONTEXT_0, "a certificate's version")
-    serial = to_be_signed.integer("a serial number")
-    to_be_signed.element(SEQUENCE, "a signature algorithm")
-    return to_be_signed.element(SEQUENCE, "an issuer"), serial
+    facts = parse_certificate(certificate)
+    return CmsSignature(
+        certificates=(certificate,),
+        digest_algorithm=digest_algorithm,
+        signature_algorithm=kind,
+        signature=signature,
+        issuer=facts.issuer_der,
+        serial=facts.serial,
+    )
 
 
 def parse_cms(data: bytes) -> CmsSignature:

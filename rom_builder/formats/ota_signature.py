@@ -34,9 +34,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import ImageError, SigningError
-from rom_builder.formats.cms import CmsSignature, issuer_and_serial, parse_cms
+from rom_builder.formats.cms import CmsSignature, parse_cms
 from rom_builder.formats.otacert import RecoveryDigest, recovery_digest, recovery_fitness
 from rom_builder.formats.source import Source
+from rom_builder.formats.x509 import parse_certificate
 
 FOOTER_SIZE = 6
 EOCD_SIZE = 22
@@ -336,7 +337,8 @@ def _check_certificate(cms: CmsSignature, trusted: x509.Certificate, offset: int
             offset=offset,
             hint="recovery ignores it and would install the package",
         )
-    if issuer_and_serial(named) != (cms.issuer, cms.serial):
+    facts = parse_certificate(named)
+    if (facts.issuer_der, facts.serial) != (cms.issuer, cms.serial):
         raise ImageError("the signature names another certificate as its signer's", offset=offset)
 
 

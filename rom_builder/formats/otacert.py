@@ -15,10 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.zip import ZipArchive
-
-_LARGEST = 1 << 20
-"""Bytes of the largest certificate file read."""
 
 RecoveryDigest = Literal["sha1", "sha256"]
 
@@ -96,22 +92,3 @@ def parse_certificates(data: bytes) -> list[x509.Certificate]:
         return [x509.load_der_x509_certificate(data)]
     except ValueError as error:
         raise ImageError("not an X.509 certificate in PEM or DER") from error
-
-
-def read_otacerts(archive: ZipArchive) -> dict[str, x509.Certificate]:
-    """Return the certificates of an ``otacerts.zip`` by entry name, as recovery picks them.
-
-    Recovery takes the first certificate of every entry whose name ends in ``x509.pem``; whether it
-    accepts all of them, without which it has none, :func:`recovery_fitness` tells.
-
-    Raises:
-        ImageError: The archive or a certificate in it is damaged.
-    """
-    certificates = {}
-    for name, entry in archive.entries.items():
-        if name.endswith("x509.pem"):
-            try:
-                certificates[name] = parse_certificates(archive.read(entry, _LARGEST))[0]
-            except ImageError as error:
-                raise error.within(name) from error
-    return certificates
