@@ -1,0 +1,18 @@
+"""``file:`` a key file: PEM, PKCS#8 in DER or PKCS#12."""
+
+from __future__ import annotations
+
+from rom_builder.key_files import read_key_file
+from rom_builder.signers import REGISTRY
+from rom_builder.signers.signer import KeyReference, KeySigner, Signer
+
+
+@REGISTRY.register("file")
+def open_file(reference: KeyReference) -> Signer:
+    """Open ``file:PATH``; a relative path starts from the signing profile's folder.
+
+    Raises:
+        SigningError: See :func:`rom_builder.key_files.read_key_file`.
+    """
+    found = read_key_file(reference.folder / reference.reference, reference.passphrase)
+    return KeySigner(found.private_key, found.certificate)
