@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +12,13 @@ from rom_builder.policy.merge import ROM, Merge, Requirements, Statement, built,
 from rom_builder.policy.messages import nearest
 from rom_builder.policy.models import POLICY_SCHEMA, Policy, RomPolicy, ServicePolicy
 from rom_builder.policy.profile import PROFILE_SCHEMA, Binding, Profile, read_profile
-from rom_builder.policy.yaml import MAX_PROBLEMS, Document, Part, load_yaml, validate
+from rom_builder.policy.yaml import MAX_PROBLEMS, Document, load_yaml, validate
 from rom_builder.resources import data_folder
 
 MAX_CHAIN = 20
 """Policies that may extend one another in a row."""
+
+_ALSO_KNOWN_AS = {"consent.default": "consent.mode"}
 
 Bindings = Mapping[str, type[Binding]]
 
@@ -29,18 +31,6 @@ class SourceFile:
     title: str
     path: str
     sha256: str
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place in a file; line and column count from 1."""
-
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +51,29 @@ class Policies:
     rom: RomPolicy | None
     requirements: Requirements = field(repr=False)
 
-    def where(self, section: str, name: str = "") -> Position:
-        """Return where a requirement is written.
+    def where(self, service: str | None, name: str = "presence") -> str:
+        """Return the ``file:line:column`` at which a requirement is written.
 
         Where it is not written, that is the place of the section that would hold it.
 
         Args:
-            section: Id of a service's profile, or ``rom``.
-            name: Dotted field, such as ``consent.mode``.
+            service: Id of the service's profile; None for the ROM as a whole.
+            name: Dotted field, such as ``consent.mode`` (also known as ``consent.default``),
+                ``attested/retention`` or ``rom.debuggable``.
 
         Raises:
-            KeyError: No policy has such a section.
+            KeyError: Nothing is demanded of that service, or of the ROM.
         """
-        fields = self.requirements[section]
+        fields = self.requirements[service or ROM]
+        name = name.replace("/", ".").removeprefix("" if service else f"{ROM}.")
+        name = _ALSO_KNOWN_AS.get(name, name)
         if name in fields:
-            return _position(fields[name].document, fields[name].loc)
+            return fields[name].key
         outer = name.partition(".")[0] + "."
         for known, statement in fields.items():
             if known.startswith(outer):
-                return _position(statement.document, statement.loc[:-1])
-        return _position(fields[""].document, fields[""].loc)
-
-
-def _position(document: Document, loc: tuple[Part, ...]) -> Position:
-    return Position(document.file, *document.position(loc, key=True))
+                return replace(statement, loc=statement.loc[:-1]).key
+        return fields[""].key
 
 
 def shipped(kind: Literal["policies", "profiles"]) -> dict[str, Path]:

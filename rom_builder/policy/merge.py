@@ -68,6 +68,12 @@ class Statement:
         line, column = self.document.position(self.loc)
         return f"{self.document.file}:{line}:{column}"
 
+    @property
+    def key(self) -> str:
+        """Place of the key rather than of the value."""
+        line, column = self.document.position(self.loc, key=True)
+        return f"{self.document.file}:{line}:{column}"
+
     def problem(self, message: str, *below: Part) -> Problem:
         """Return a problem that stands at the statement or at a part of it."""
         return self.document.problem((*self.loc, *below), message)
@@ -82,9 +88,8 @@ def weaker(field: str, old: Any, new: Any) -> bool:
 
     Words have an order (``allowed`` < ``forbidden``, ``opt-out`` < ``opt-in`` < ``forbidden``,
     ``keep`` < ``ask`` < ``reset``, ``if-present`` < ``required``, TLS 1.2 < 1.3). Lists of demands
-    must keep every item, the list of hosts must not gain one, a pinned host must stay pinned to
-    the same keys or fewer and as long. What may be sent (``data.allowed``) and attestations
-    demand nothing.
+    must keep every item; lists of what is allowed (hosts, data) must not gain one; a pinned host
+    must stay pinned to the same keys or fewer and as long. Attestations have no order.
 
     >>> weaker("consent.mode", "forbidden", "opt-in")
     True
@@ -93,6 +98,8 @@ def weaker(field: str, old: Any, new: Any) -> bool:
         return _ORDER[field].index(new) < _ORDER[field].index(old)
     if field in _DEMANDS:
         return not set(old) <= set(new)
+    if field == "data.allowed":
+        return not set(new) <= set(old)
     if field == "transport.hosts":
         return not all(any(host_matches(pattern, host) for pattern in old) for host in new)
     if field == "transport.pins":

@@ -126,6 +126,13 @@ def _date(value: object) -> object:
     raise PydanticCustomError("date", "must be a date such as 2027-12-31")
 
 
+def _some(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        message = "an empty list sets no limit; leave the key out, or forbid the service"
+        raise PydanticCustomError("empty", "{message}", {"message": message})
+    return values
+
+
 def _sha256(text: str) -> str:
     try:
         size = len(base64.b64decode(text, validate=True))
@@ -134,6 +141,12 @@ def _sha256(text: str) -> str:
     if size != 32:
         raise PydanticCustomError("sha256", "must be 32 bytes in base64 (44 characters)")
     return text
+
+
+def _not_rom(name: str) -> str:
+    if name == "rom":
+        raise PydanticCustomError("reserved", "'rom' is the name of the section on the whole ROM")
+    return name
 
 
 Id = Annotated[
@@ -225,9 +238,11 @@ class Transport(Section):
 
 
 class Data(Section):
-    """Which personal data the service may send; a category in neither list is not judged."""
+    """Which personal data the service may send."""
 
-    allowed: Categories = Field(default=(), description="Categories that may be sent.")
+    allowed: Annotated[Categories, AfterValidator(_some)] = Field(
+        default=(), description="The only categories that may be sent; absent: no such limit."
+    )
     forbidden: Categories = Field(default=(), description="Categories that must not be sent.")
 
     @model_validator(mode="after")
@@ -250,7 +265,9 @@ class Attestation(Model):
 class ServicePolicy(Model):
     """What is demanded of one messaging service."""
 
-    profile: Id = Field(description="Id of the profile that says where the service lives.")
+    profile: Annotated[Id, AfterValidator(_not_rom)] = Field(
+        description="Id of the profile that says where the service lives."
+    )
     presence: Literal["required", "if-present"] = Field(
         default="required",
         description="required: a ROM without the service fails, and build adds its configuration; "
