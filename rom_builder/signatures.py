@@ -8,7 +8,6 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate
 from rom_builder.findings import Location
 from rom_builder.formats.apk_signature import read_signers
-from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known
@@ -25,14 +24,13 @@ def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
     Apps' signatures are read, not verified: whose key an app names is the question here. What cannot
     be read is noted in the ROM's list of unread parts.
     """
-    for name, use in ((OTACERT, "package"),):
-        file = rom.by_name.get(name)
-        if file is not None:
-            try:
-                certificate = parse_certificate(rom.read(file, MAX_CERTIFICATES_SIZE))
-                yield fact(use, certificate, certificate.signature_digest, name)
-            except ImageError as error:
-                rom.note_unread(error, name)
+    package = rom.by_name.get(OTACERT)
+    if package is not None:
+        try:
+            certificate = parse_certificate(rom.read(package, MAX_CERTIFICATES_SIZE))
+            yield fact("package", certificate, certificate.signature_digest, OTACERT)
+        except ImageError as error:
+            rom.note_unread(error, OTACERT)
     accepted = rom.find(OTACERTS)
     if accepted is not None:
         try:
@@ -44,8 +42,8 @@ def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
         try:
             source = rom.open(file)
             for signer in read_signers(ZipArchive(source, lenient=True), source):
-                for digest in signer.digests[:1]:
-                    yield fact("apk", signer.certificates[0], digest, file.name)
+                digest = signer.digest_algorithms[0] if signer.digest_algorithms else ""
+                yield fact("apk", signer.certificates[0], digest, file.name)
         except ImageError as error:
             rom.note_unread(error, file.name)
 
@@ -56,10 +54,10 @@ def fact(use: str, certificate: Certificate, digest: str, name: str) -> SigningC
     return SigningCertificate(
         use=use,
         subject=certificate.subject,
-        key=certificate.key,
+        key=certificate.key_kind,
         spki_sha256=certificate.spki_sha256,
         cert_sha1=certificate.cert_sha1,
-        known_as=known.name if known else None,
+        known_as=known.names[0] if known else None,
         digest=digest,
         location=Location(name),
     )

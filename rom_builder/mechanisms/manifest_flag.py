@@ -13,7 +13,7 @@ from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Element, patch_attribute
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.mechanisms.inside_app import TRUE, changed
-from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import MANIFEST, Packages
 from rom_builder.policy.profile import Binding
@@ -47,7 +47,7 @@ class ManifestFlag(Binding):
     )
 
 
-@MECHANISMS.register("manifest-flag")
+@mechanism("manifest-flag")
 class ManifestFlagMechanism:
     """Attributes that the platform reads when it installs the app; no overlay reaches them."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rom_builder.edits import Change
 from rom_builder.facts import Value
@@ -62,6 +62,17 @@ class Mechanism(Protocol):
 
 
 MECHANISMS: Registry[Mechanism] = Registry("rom_builder.mechanisms")
+K = TypeVar("K", bound=Callable[[], Mechanism])
+
+
+def mechanism(name: str) -> Callable[[K], K]:
+    """Register a class, made once, as the mechanism ``name``."""
+
+    def join(kind: K) -> K:
+        MECHANISMS.register(name)(kind())
+        return kind
+
+    return join
 
 
 def binding_models() -> dict[str, type[Binding]]:

@@ -17,7 +17,7 @@ from rom_builder.formats.network_security_config import NetworkSecurityConfig, p
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.formats.typed_xml import from_axml, from_text_xml
 from rom_builder.mechanisms.inside_app import TRUE, changed
-from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.service_config import parse_xml
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packages import MANIFEST, Apk, Packages
@@ -48,7 +48,7 @@ class NetworkSecurityConfigFile(Binding):
         return self
 
 
-@MECHANISMS.register("network-security-config")
+@mechanism("network-security-config")
 class NetworkSecurityConfigMechanism:
     """Cleartext as the platform decides it; the values are the policy's: forbidden or allowed."""
 

@@ -13,7 +13,7 @@ from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Attribute, Element, parse_axml, patch_attribute
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.mechanisms.inside_app import TRUE, attribute_value, changed
-from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import Apk, Packages
 from rom_builder.policy.profile import Binding
@@ -39,7 +39,7 @@ class PreferenceXml(Binding):
     )
 
 
-@MECHANISMS.register("preference-xml")
+@mechanism("preference-xml")
 class PreferenceXmlMechanism:
     """What a settings page shows before anything is stored: never enough for a pass."""
 

@@ -13,7 +13,7 @@ from rom_builder.findings import Location, Strength
 from rom_builder.formats.arsc import parse_arsc, patch_value
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.mechanisms.inside_app import TRUE, changed
-from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import RESOURCES, Packages
 from rom_builder.policy.profile import Binding
@@ -36,7 +36,7 @@ class ResourceBool(Binding):
     resource: str = Field(description="Name of the resource without bool/.")
 
 
-@MECHANISMS.register("resource-bool")
+@mechanism("resource-bool")
 class ResourceBoolMechanism:
     """``<bool>`` resources, every configuration of them: a value may differ by operator or language."""
 

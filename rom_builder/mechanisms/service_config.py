@@ -12,7 +12,7 @@ from rom_builder.edits import Change, Edit, FileData, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
-from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
@@ -30,7 +30,7 @@ class ServiceConfig(Binding):
             is the value (``/service/consent/before/step``).
     """
 
-    file: str = Field(description="Device path of the XML file.", pattern=r"^/[^\0]+$")
+    file: str = Field(description="Device path of the XML file.", pattern=r"^/.")
     select: str = Field(
         description="XPath of an attribute, or of the elements whose text is the value."
     )
@@ -45,7 +45,7 @@ class ServiceConfig(Binding):
         return select
 
 
-@MECHANISMS.register("service-config")
+@mechanism("service-config")
 class ServiceConfigMechanism:
     """What a service is told by a file of its own; the profile vouches that it obeys the file."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -11,7 +12,7 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Platform, Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.build_prop import BuildProp, parse_build_prop
-from rom_builder.mechanisms.mechanism import MECHANISMS, Found
+from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
 from rom_builder.rom import Rom, RomFile
@@ -37,39 +38,39 @@ LATER_WINS_FROM = 30
 MAX_FILE_SIZE = 1 << 20
 
 
-def property_files(rom: Rom) -> Iterator[tuple[RomFile, BuildProp]]:
-    """Yield the property files of a ROM in the order in which the device loads them.
+def property_files(rom: Rom) -> tuple[list[tuple[RomFile, BuildProp]], int | None]:
+    """Return the property files of a ROM in the order in which the device loads them, and its API level.
 
     Links lead to files; a file that two names lead to counts once. What cannot be read is noted.
     """
-    seen = set()
+    found: dict[str, tuple[RomFile, BuildProp]] = {}
     for path in PROPERTY_FILES:
         file = rom.find(path)
-        if file is None or file.name in seen:
+        if file is None or file.name in found:
             continue
-        seen.add(file.name)
         try:
-            yield file, parse_build_prop(rom.read(file, MAX_FILE_SIZE))
+            found[file.name] = file, parse_build_prop(rom.read(file, MAX_FILE_SIZE))
         except ImageError as error:
             rom.note_unread(error, file.name)
+    sdk = _sdk([properties for _, properties in found.values()])
+    return [(file, replace(properties, platform_sdk=sdk)) for file, properties in found.values()], sdk
 
 
 def read_platform(rom: Rom) -> Platform:
     """Return the effective value of every property, and the API level."""
-    files = list(property_files(rom))
-    sdk = _sdk(files)
+    files, sdk = property_files(rom)
     effective: dict[str, tuple[str, Location]] = {}
     for file, properties in files:
-        for key in properties.keys():  # noqa: SIM118 - not a mapping
-            entry = properties.entry(key)
+        for key, value in properties.values().items():
             first_stays = key.startswith("ro.") and (sdk is None or sdk < LATER_WINS_FROM)
-            if entry is not None and not (first_stays and key in effective):
-                effective[key] = (entry.value, Location(file.name, line=entry.line))
+            line = properties.line(key)
+            if line is not None and not (first_stays and key in effective):
+                effective[key] = (value, Location(file.name, line=line.number))
     return Platform(sdk, effective)
 
 
-def _sdk(files: list[tuple[RomFile, BuildProp]]) -> int | None:
-    for _, properties in files:
+def _sdk(files: list[BuildProp]) -> int | None:
+    for properties in files:
         for key in ("ro.build.version.sdk", "ro.system.build.version.sdk"):
             value = properties.get(key)
             if value is not None and value.isascii() and value.isdigit() and len(value) < 6:
@@ -91,7 +92,7 @@ class SystemProperty(Binding):
     )
 
 
-@MECHANISMS.register("system-property")
+@mechanism("system-property")
 class SystemPropertyMechanism:
     """``key=value`` lines of the property files, as the device ends up with them."""
 
@@ -107,7 +108,7 @@ class SystemPropertyMechanism:
         self, rom: Rom, packages: Packages, binding: SystemProperty, values: tuple[Value, ...]
     ) -> Iterator[Change]:
         wanted = text_of(values[0])
-        files = list(property_files(rom))
+        files, _ = property_files(rom)
         holders = [(f, p) for f, p in files if p.get(binding.key) is not None]
         why = f"property {binding.key} is to be {wanted}"
         if not holders:
@@ -121,7 +122,7 @@ class SystemPropertyMechanism:
             )
         for file, properties in holders:
             new = properties.with_values({binding.key: wanted})
-            if new != properties.data and file.path:
+            if new != properties.encode() and file.path:
                 yield Edit(file.path, FileData(new, 0o644), why)
 
 
