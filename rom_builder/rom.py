@@ -144,24 +144,16 @@ class Rom:
         known = self.files.get(path)
         if known is not None and known.tree is not None:
             return known.name
-        for ancestor, rest in ancestors(path):
-            folder = self._folder_names.get(ancestor)
-            if folder is not None:
-                return posixpath.join(folder, rest)
+        if self.script is not None:
+            name = self.script.zip_path_for(path)
+            if name is not None:
+                return name
+        else:
+            for ancestor, rest in ancestors(path):
+                folder = self.files.get(ancestor)
+                if folder is not None and folder.tree is not None:
+                    return posixpath.join(folder.name, rest)
         raise BuildRefused(f"{path}: the base has no folder that is installed there")
-
-    @cached_property
-    def _folder_names(self) -> dict[str, str]:
-        """Name of a folder of the input for each device folder that files come to lie in."""
-        folders: dict[str, str] = {}
-        for name, file in sorted(self.by_name.items()):
-            if file.path and posixpath.basename(file.path) == posixpath.basename(name):
-                folders.setdefault(posixpath.dirname(file.path), posixpath.dirname(name))
-        # A package may install two folders in one place; the one of that name is the natural home.
-        for path in list(folders):
-            if path.lstrip("/") in self.by_name:
-                folders[path] = path.lstrip("/")
-        return folders
 
     def _first_link(self, path: str) -> tuple[str, str] | None:
         for end in [i for i, c in enumerate(path) if c == "/" and i] + [len(path)]:
@@ -302,7 +294,7 @@ def placement(
     folder is the system partition itself; a ``build.prop`` below ``system`` means a root folder.
     """
     if script is not None:
-        return script.device_path
+        return lambda name: (script.extracted(name) or (None,))[-1]
     tops = {name.split("/", 1)[0] for name in nodes}
     if "system" not in tops and "build.prop" in tops and tops & {"app", "priv-app", "framework"}:
         return lambda name: f"/system/{name}"

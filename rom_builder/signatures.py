@@ -31,13 +31,10 @@ def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
             yield fact("package", certificate, certificate.signature_digest, OTACERT)
         except ImageError as error:
             rom.note_unread(error, OTACERT)
-    accepted = rom.find(OTACERTS)
-    if accepted is not None:
-        try:
-            for certificate in parse_otacerts(rom.read(accepted, MAX_CERTIFICATES_SIZE)):
-                yield fact("otacert", certificate, certificate.signature_digest, accepted.name)
-        except ImageError as error:
-            rom.note_unread(error, accepted.name)
+    otacerts = rom.find(OTACERTS)
+    if otacerts is not None:
+        for certificate in read_accepted(rom):
+            yield fact("otacert", certificate, certificate.signature_digest, otacerts.name)
     for file in rom.with_suffix(".apk"):
         try:
             source = rom.open(file)
@@ -46,6 +43,21 @@ def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
                 yield fact("apk", signer.certificates[0], digest, file.name)
         except ImageError as error:
             rom.note_unread(error, file.name)
+
+
+def read_accepted(rom: Rom) -> list[Certificate]:
+    """Return the certificates that the ROM's device accepts updates from.
+
+    None if there is no ``otacerts.zip``; one that cannot be read is noted as unread.
+    """
+    file = rom.find(OTACERTS)
+    if file is None:
+        return []
+    try:
+        return parse_otacerts(rom.read(file, MAX_CERTIFICATES_SIZE))
+    except ImageError as error:
+        rom.note_unread(error, file.name)
+        return []
 
 
 def fact(use: str, certificate: Certificate, digest: str, name: str) -> SigningCertificate:

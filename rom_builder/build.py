@@ -1,0 +1,139 @@
+"""The story of a package: open, check, plan, edit, pack, check again as a stranger, sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from rom_builder.check import check
+from rom_builder.edits import FileData
+from rom_builder.errors import BuildRefused
+from rom_builder.files import write_whole
+from rom_builder.findings import Report, Verdict
+from rom_builder.formats.ota_signature import signed_size, verify_ota_signature
+from rom_builder.formats.source import FileSource
+from rom_builder.formats.x509 import parse_certificate
+from rom_builder.keys import publicly_known, refuse_public_key
+from rom_builder.pack import missing_sources, write_package
+from rom_builder.plan import Plan, plan
+from rom_builder.policy.load import Policies
+from rom_builder.rom import Rom, digest_of, open_rom
+from rom_builder.signatures import read_accepted
+from rom_builder.signers.package import sign_package
+from rom_builder.signers.signer import CheckedSigner
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A package that was written, and the report on it."""
+
+    path: Path
+    plan: Plan
+    report: Report
+
+
+class NotCompliant(BuildRefused):
+    """The package would not meet its policy; the report says why."""
+
+    def __init__(self, report: Report, made: Plan) -> None:
+        super().__init__(
+            f"the package would be {report.verdict}; nothing was written",
+            hint="bring what configuration cannot mend with --replace or --tree",
+        )
+        self.report = report
+        self.plan = made
+
+
+def build(
+    base: Path,
+    policies: Policies,
+    signer: CheckedSigner,
+    output: Path,
+    *,
+    brought: dict[str, FileData],
+    today: date,
+    allow_public_key: bool = False,
+    step: Step = lambda _: None,
+) -> Built:
+    """Write a signed package that meets its policies, or nothing.
+
+    Args:
+        base: A file-based OTA package, packed or unpacked.
+        signer: The key of the role ``ota``.
+        output: The package to write; appears whole or not at all.
+        brought: Files that the user brings, by device path.
+        today: Day on which expiry dates are judged.
+        allow_public_key: Sign with a publicly known key all the same; the report says so.
+        step: Told what is being done.
+
+    Raises:
+        NotCompliant: The result does not meet its policies.
+        BuildRefused: The base cannot be edited safely.
+        SigningError: The key is refused or fails.
+        ImageError: The base is damaged where it has to be read.
+    """
+    refuse_public_key(signer.certificate, allow_public_key=allow_public_key)
+    step("open")
+    rom = open_rom(base)
+    if output.exists() and output.resolve() == base.resolve():
+        raise BuildRefused(f"{output} is the base itself", hint="write to another file")
+    step("plan")
+    made = plan(rom, policies, brought)
+    made = replace(made, notes=(*made.notes, *remarks(rom, signer)))
+    with write_whole(output) as file:
+        step("pack")
+        write_package(rom, made, signer.certificate.public_bytes(Encoding.PEM), file)
+        file.flush()
+        packed = Path(file.name)
+        step("check")
+        report = check(packed, policies, today=today, notes=made.notes)
+        if report.verdict is not Verdict.COMPLIANT:
+            raise NotCompliant(replace(report, image=replace(report.image, path=str(output))), made)
+        step("sign")
+        source = FileSource(packed)
+        tail = sign_package(source, signer)
+        file.seek(signed_size(source))
+        file.write(tail)
+        file.truncate()
+        file.flush()
+        step("verify")
+        signed = FileSource(packed)
+        verify_ota_signature(signed, [signer.certificate])
+        sha256 = digest_of(signed)
+    image = replace(report.image, path=str(output), sha256=sha256)
+    return Built(output, made, replace(report, image=image))
+
+
+def remarks(rom: Rom, signer: CheckedSigner | None) -> tuple[str, ...]:
+    """Return what the user should know of a package made from this base with this key."""
+    notes = []
+    missing = missing_sources(rom)
+    if missing:
+        shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        notes.append(
+            f"the updater-script installs {len(missing)} things that the base lacks ({shown}): "
+            "a device will refuse the package"
+        )
+    if signer is None:
+        return tuple(notes)
+    certificate = parse_certificate(signer.certificate.public_bytes(Encoding.DER))
+    if signer.development:
+        notes.append("development-signed: the key is a throw-away key, not for release")
+    known = publicly_known(certificate.spki_sha256)
+    if known:
+        notes.append(f"signed with the publicly known key {known.names[0]}, as allowed")
+    accepted = read_accepted(rom)
+    if accepted and certificate.spki_sha256 not in {c.spki_sha256 for c in accepted}:
+        notes.append(
+            "the certificate is not in the base's otacerts.zip: a device with this ROM would not "
+            "accept the package, and would refuse the next one that this key signs"
+        )
+    return tuple(notes)
+
+

@@ -1,0 +1,99 @@
+"""``rom-builder build``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from rom_builder.cli.check import FORMATS, target_of, terminal_width
+from rom_builder.cli.options import color_of, load, policy_option, today
+from rom_builder.cli.plan import replace_option, tree_option
+
+REFUSED = 1
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@policy_option
+@click.option(
+    "-s", "--signing", required=True, metavar="PROFILE",
+    help="Signing profile: a file, or the id of a shipped one (dev: throw-away keys).",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="Package to write.",
+)  # fmt: skip
+@replace_option
+@tree_option
+@click.option(
+    "--report", "reports", multiple=True, metavar="FORMAT=PATH",
+    help=f"Also write the report on the package to a file ({', '.join(FORMATS)}).",
+)  # fmt: skip
+@click.option(
+    "--allow-public-key", is_flag=True,
+    help="Sign even with a publicly known key; the report says so.",
+)  # fmt: skip
+@click.pass_context
+def build(
+    ctx: click.Context,
+    base: Path,
+    policies: tuple[str, ...],
+    signing: str,
+    output: Path,
+    replacements: tuple[tuple[str, Path], ...],
+    trees: tuple[Path, ...],
+    reports: tuple[str, ...],
+    allow_public_key: bool,
+) -> None:
+    """Write a signed OTA package from BASE that meets its policies, or nothing.
+
+    BASE is a file-based OTA package, packed or unpacked. The result is checked like a stranger's
+    package before it is signed; if it is not compliant no file is written and the exit code is 1.
+
+    \b
+    Example:
+      rom-builder build ota.zip -p messaging-opt-in -s dev -o signed.zip
+    """
+    from rom_builder.build import NotCompliant
+    from rom_builder.build import build as run_build
+    from rom_builder.files import write_whole
+    from rom_builder.plan import read_brought
+    from rom_builder.reports import REPORTS
+    from rom_builder.signers.profile import open_role
+
+    targets = [target_of(report) for report in reports]
+    loaded = load(policies)
+    signer = open_role(signing, "ota", prompt=ask)
+    try:
+        built = run_build(
+            base,
+            loaded,
+            signer,
+            output,
+            brought=read_brought(replacements, trees),
+            today=today(),
+            allow_public_key=allow_public_key,
+            step=lambda name: click.echo(f"{name} ...", err=True),
+        )
+    except NotCompliant as refused:
+        text = REPORTS["text"](refused.report, color=color_of(sys.stdout), width=terminal_width())
+        click.echo(text, nl=False)
+        for obstacle in refused.plan.obstacles:
+            click.echo(f"needed: {obstacle.path}: {obstacle.why}\n  {obstacle.hint}", err=True)
+        click.echo(f"refused: {refused.message}", err=True)
+        ctx.exit(REFUSED)
+    for name, path in targets:
+        with write_whole(path) as file:
+            file.write(REPORTS[name](built.report).encode())
+    click.echo(
+        REPORTS["text"](built.report, color=color_of(sys.stdout), width=terminal_width()), nl=False
+    )
+    click.echo(f"wrote {output}: {len(built.plan.edits)} files changed", err=True)
+
+
+def ask(what: str) -> str:
+    """Ask for a passphrase on the terminal."""
+    answer: str = click.prompt(f"Passphrase of {what}", hide_input=True, err=True)
+    return answer

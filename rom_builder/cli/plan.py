@@ -1,0 +1,134 @@
+"""``rom-builder plan``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rom_builder.cli.options import color_of, load, policy_option
+
+if TYPE_CHECKING:
+    from rom_builder.edits import Edit
+    from rom_builder.plan import Plan
+    from rom_builder.rom import Rom
+
+MAX_TEXT = 256 << 10
+"""Largest file that is shown as a text difference."""
+
+
+def replacement(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> object:
+    """Split each ``PATH=FILE``."""
+    del ctx
+    pairs = []
+    for value in values:
+        path, separator, file = value.partition("=")
+        if not separator or not path.startswith("/") or not file:
+            raise click.BadParameter(f"{value!r} is not /DEVICE/PATH=FILE", param=param)
+        pairs.append((path, Path(file)))
+    return tuple(pairs)
+
+
+replace_option = click.option(
+    "--replace",
+    "replacements",
+    multiple=True,
+    callback=replacement,
+    metavar="PATH=FILE",
+    help="Put FILE at the device path PATH. May be repeated.",
+)
+tree_option = click.option(
+    "--tree",
+    "trees",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Put every file below DIR at its device path (DIR/system/app/X.apk). May be repeated.",
+)
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@policy_option
+@replace_option
+@tree_option
+def plan(
+    base: Path,
+    policies: tuple[str, ...],
+    replacements: tuple[tuple[str, Path], ...],
+    trees: tuple[Path, ...],
+) -> None:
+    """Show what build would change in BASE, like a diff, and why. Nothing is written.
+
+    \b
+    Example:
+      rom-builder plan ota.zip -p messaging-opt-in
+    """
+    from rom_builder.build import remarks
+    from rom_builder.plan import plan as make_plan
+    from rom_builder.plan import read_brought
+    from rom_builder.rom import open_rom
+
+    rom = open_rom(base)
+    made = make_plan(rom, load(policies), read_brought(replacements, trees))
+    for line in shown(rom, made, remarks(rom, None), color=color_of(sys.stdout)):
+        click.echo(line)
+
+
+def shown(rom: Rom, made: Plan, notes: tuple[str, ...], *, color: bool) -> Iterator[str]:
+    """Yield a plan as a person reads it: each edit with its reason, then what it cannot reach."""
+    from rom_builder.reports.text import printable
+
+    for edit in made.edits:
+        yield from (
+            click.style(printable(line), fg=COLORS.get(line[:1])) if color else printable(line)
+            for line in difference(rom, edit)
+        )
+    for obstacle in made.obstacles:
+        yield f"! {printable(obstacle.path)}: {printable(obstacle.why)}"
+        yield f"    {printable(obstacle.hint)}"
+    for note in notes:
+        yield f"note: {printable(note)}"
+    count = len(made.edits)
+    yield f"{count} {'file' if count == 1 else 'files'} would change, " + (
+        f"{len(made.obstacles)} need a new version" if made.obstacles else "nothing else is needed"
+    )
+
+
+COLORS = {"+": "green", "-": "red", "@": "cyan", "#": "yellow"}
+
+
+def difference(rom: Rom, edit: Edit) -> Iterator[str]:
+    """Yield one edit as a unified difference; binary files by size."""
+    there = rom.files.get(edit.path)
+    verb = "remove" if edit.new is None else "replace" if there else "add"
+    yield f"# {verb} {edit.path}: {edit.why}"
+    if edit.new is not None and there is None:
+        yield f"# mode {edit.new.mode:04o}, owner {edit.new.uid}:{edit.new.gid}"
+    before = rom.read(there) if there else b""
+    after = edit.new.data if edit.new else b""
+    texts = [text_of(before), text_of(after)]
+    if None in texts:
+        yield f"@ {len(before)} bytes become {len(after)}"
+        return
+    yield from difflib.unified_diff(
+        (texts[0] or "").splitlines(),
+        (texts[1] or "").splitlines(),
+        f"a{edit.path}" if there else "/dev/null",
+        f"b{edit.path}" if edit.new else "/dev/null",
+        lineterm="",
+    )
+
+
+def text_of(data: bytes) -> str | None:
+    """Return text, None for what is not."""
+    if len(data) > MAX_TEXT or b"\0" in data:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
