@@ -18,8 +18,7 @@ offsets             u32, or 0xffffffff for none; sparse: u16 index, u16 offset /
 entry               u16 size, u16 flags, u32 name; 8-byte value
 ... flags & 1       u16 size, u16 flags, u32 name, u32 parent, u32 count; u32 name and value each
 ... flags & 8       u16 name, u8 flags, u8 type, u32 data
-0x0204 overlayable  512 bytes UTF-16 name, 512 bytes UTF-16 actor; policies
-0x0205 policy       u32 flags, u32 count, resource ids
+0x0204 overlayable  see :mod:`rom_builder.formats.overlayable`
 ==================  ===================================================================
 
 A resource id is package id << 24 | type id << 16 | entry index. The value of a resource that is a
@@ -34,11 +33,14 @@ from functools import cached_property
 from struct import calcsize, pack, unpack_from
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.overlayable import OVERLAYABLE, Overlayable, parse_overlayable
 from rom_builder.formats.resource_chunk import (
     VALUE,
     Chunk,
     TypedValue,
     ValueType,
+    child_chunks,
+    decode_fixed_utf16,
     patch_bytes,
     read_chunk,
 )
@@ -46,7 +48,6 @@ from rom_builder.formats.resource_config import decode_config
 from rom_builder.formats.string_pool import STRING_POOL, StringPool
 
 TABLE, PACKAGE, TYPE, TYPE_SPEC = 0x0002, 0x0200, 0x0201, 0x0202
-OVERLAYABLE, OVERLAYABLE_POLICY = 0x0204, 0x0205
 _SPARSE, _OFFSET16 = 1, 2
 _COMPLEX, _COMPACT = 1, 8
 _ENTRY_SIZE, _COMPLEX_SIZE = 8, 16
@@ -75,23 +76,6 @@ class ResourceValue(TypedValue):
     is_compact: bool = False
     parent: int | None = None
     items: tuple[tuple[int, ResourceValue], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OverlayablePolicy:
-    """Resources that overlays may change if they satisfy one of the flags."""
-
-    flags: int
-    resource_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Overlayable:
-    """A named set of resources that an app opens to overlays."""
-
-    name: str
-    actor: str
-    policies: tuple[OverlayablePolicy, ...]
 
 
 class ResourceTable:
@@ -307,7 +291,7 @@ class _Package:
             )
         package_id, raw_name, types, _, keys, _ = unpack_from("<I256s4I", data, chunk.offset + 8)
         self.id: int = package_id
-        self.name = _utf16(raw_name)
+        self.name = decode_fixed_utf16(raw_name)
         self._type_id_offset = 0
         if chunk.header_size >= 288:
             self._type_id_offset = unpack_from("<I", data, chunk.offset + 284)[0]
@@ -315,7 +299,7 @@ class _Package:
         self.keys: StringPool | None = None
         self.types: dict[int, list[_TypeChunk]] = {}
         self.overlayables: list[Overlayable] = []
-        for child in _children(data, chunk.body, chunk.end):
+        for child in child_chunks(data, chunk.body, chunk.end):
             if child.type == TYPE:
                 found = _TypeChunk(data, child)
                 self.types.setdefault(found.type_id, []).append(found)
@@ -324,7 +308,7 @@ class _Package:
             elif child.type == STRING_POOL and child.offset == chunk.offset + keys:
                 self.keys = StringPool(data, child.offset, child.end)
             elif child.type == OVERLAYABLE:
-                self.overlayables.append(_overlayable(data, child))
+                self.overlayables.append(parse_overlayable(data, child))
 
     def type_name(self, type_id: int) -> str | None:
         index = type_id - 1 - self._type_id_offset
@@ -350,7 +334,7 @@ def parse_arsc(data: bytes) -> ResourceTable:
         raise ImageError(f"not a resource table: chunk {head.type:#06x}", offset=0)
     strings: StringPool | None = None
     packages = []
-    for chunk in _children(data, head.body, head.end):
+    for chunk in child_chunks(data, head.body, head.end):
         if chunk.type == STRING_POOL and strings is None:
             strings = StringPool(data, chunk.offset, chunk.end)
         elif chunk.type == PACKAGE:
@@ -382,31 +366,3 @@ def patch_value(data: bytes, value: ResourceValue, kind: int, value_data: int) -
         before = data[offset : offset + 3] + pack("<BI", value.type, value.data)
         after = VALUE.pack(8, 0, kind, value_data)
     return patch_bytes(data, offset, before, after)
-
-
-def _children(data: bytes, start: int, end: int) -> Iterator[Chunk]:
-    while start < end:
-        chunk = read_chunk(data, start, end)
-        yield chunk
-        start = chunk.end
-
-
-def _overlayable(data: bytes, chunk: Chunk) -> Overlayable:
-    if not 1032 <= chunk.header_size <= chunk.size:
-        raise ImageError("the overlayable is smaller than its header", offset=chunk.offset)
-    name, actor = unpack_from("<512s512s", data, chunk.offset + 8)
-    policies = []
-    for child in _children(data, chunk.body, chunk.end):
-        if child.type == OVERLAYABLE_POLICY:
-            if not 16 <= child.header_size <= child.size:
-                raise ImageError("the policy is smaller than its header", offset=child.offset)
-            flags, count = unpack_from("<II", data, child.offset + 8)
-            if child.header_size + 4 * count > child.size:
-                raise ImageError(f"{count} ids do not fit their policy", offset=child.offset)
-            ids = unpack_from(f"<{count}I", data, child.body)
-            policies.append(OverlayablePolicy(flags, ids))
-    return Overlayable(_utf16(name), _utf16(actor), tuple(policies))
-
-
-def _utf16(raw: bytes) -> str:
-    return raw.decode("utf-16-le", "surrogatepass").partition("\0")[0]

@@ -10,16 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack
 
-from rom_builder.formats.arsc import (
-    OVERLAYABLE,
-    OVERLAYABLE_POLICY,
-    PACKAGE,
-    TABLE,
-    TYPE,
-    TYPE_SPEC,
-    Overlayable,
+from rom_builder.formats.arsc import PACKAGE, TABLE, TYPE, TYPE_SPEC
+from rom_builder.formats.overlayable import Overlayable
+from rom_builder.formats.resource_chunk import (
+    NO_INDEX,
+    VALUE,
+    ValueType,
+    encode_chunk,
+    encode_fixed_utf16,
 )
-from rom_builder.formats.resource_chunk import NO_INDEX, VALUE, ValueType, encode_chunk
 from rom_builder.formats.resource_config import encode_config
 from rom_builder.formats.string_pool import encode_string_pool
 
@@ -106,7 +105,7 @@ class _Writer:
     def encode(self, package: str, overlayables: Sequence[Overlayable]) -> bytes:
         types = encode_string_pool(sorted(self._types))
         keys = encode_string_pool(list(self._keys))
-        header = pack("<I", self._package_id) + _fixed_utf16(package, 256)
+        header = pack("<I", self._package_id) + encode_fixed_utf16(package, 256)
         header += pack(
             "<5I",
             _PACKAGE_HEADER_SIZE,
@@ -118,7 +117,7 @@ class _Writer:
         chunks = [types, keys]
         for type_id, type_name in enumerate(sorted(self._types), 1):
             chunks += self._type(type_id, self._types[type_name])
-        chunks += map(_encode_overlayable, overlayables)
+        chunks += (overlayable.encode() for overlayable in overlayables)
         strings = encode_string_pool(list(self._strings))
         body = strings + encode_chunk(PACKAGE, header, b"".join(chunks))
         return encode_chunk(TABLE, pack("<I", 1), body)
@@ -169,23 +168,3 @@ def _differences(configs: Sequence[bytes]) -> int:
         if len({config[start:end] for config in configs}) > 1:
             flags |= flag
     return flags
-
-
-def _encode_overlayable(overlayable: Overlayable) -> bytes:
-    header = _fixed_utf16(overlayable.name, 512) + _fixed_utf16(overlayable.actor, 512)
-    policies = b"".join(
-        encode_chunk(
-            OVERLAYABLE_POLICY,
-            pack("<II", policy.flags, len(policy.resource_ids)),
-            pack(f"<{len(policy.resource_ids)}I", *policy.resource_ids),
-        )
-        for policy in overlayable.policies
-    )
-    return encode_chunk(OVERLAYABLE, header, policies)
-
-
-def _fixed_utf16(text: str, size: int) -> bytes:
-    raw = text.encode("utf-16-le")
-    if len(raw) > size - 2:
-        raise ValueError(f"{text!r} is longer than {size // 2 - 1} characters")
-    return raw.ljust(size, b"\0")

@@ -35,24 +35,21 @@ from rom_builder.formats.resource_chunk import (
     Chunk,
     TypedValue,
     ValueType,
-    encode_chunk,
     patch_bytes,
     read_chunk,
 )
-from rom_builder.formats.string_pool import STRING_POOL, StringPool, encode_string_pool
+from rom_builder.formats.string_pool import STRING_POOL, StringPool
 
 ANDROID_NAMESPACE = "http://schemas.android.com/apk/res/android"
 MAX_DEPTH = 100
 MAX_ELEMENTS = 200_000
 
-_FILE, _RESOURCE_MAP = 0x0003, 0x0180
-_NAMESPACE_START, _NAMESPACE_END, _ELEMENT, _ELEMENT_END, _TEXT = range(0x0100, 0x0105)
+XML, RESOURCE_MAP = 0x0003, 0x0180
+NAMESPACE_START, NAMESPACE_END, ELEMENT, ELEMENT_END, TEXT = range(0x0100, 0x0105)
 _FIRST_NODE, _LAST_NODE = 0x0100, 0x017F
 _NODE_HEADER_SIZE = 16
-_ELEMENT_HEAD = Struct("<IIHHHHHH")
-_ATTRIBUTE = Struct("<IIIHBBI")
-_ID_ATTRIBUTE = 0x010100D0
-_PREFIXES = {ANDROID_NAMESPACE: "android", "http://schemas.android.com/apk/res-auto": "app"}
+ELEMENT_HEAD = Struct("<IIHHHHHH")
+ATTRIBUTE = Struct("<IIIHBBI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,7 @@ class _Reader:
         stack: list[_Open] = []
         count = 0
         for chunk in self._nodes(start):
-            if chunk.type == _ELEMENT:
+            if chunk.type == ELEMENT:
                 count += 1
                 if len(stack) >= MAX_DEPTH or count > MAX_ELEMENTS:
                     raise ImageError(
@@ -200,12 +197,12 @@ class _Reader:
                     )
                 line = unpack_from("<I", self._data, chunk.offset + 8)[0]
                 stack.append(_Open(chunk, line, self._element(chunk)))
-            elif chunk.type == _ELEMENT_END and stack:
+            elif chunk.type == ELEMENT_END and stack:
                 element = stack.pop().close()
                 if not stack:
                     return element
                 stack[-1].children.append(element)
-            elif chunk.type == _TEXT and stack:
+            elif chunk.type == TEXT and stack:
                 stack[-1].text.append(self._string(self._u32(chunk, 0)) or "")
         if not stack:
             raise ImageError("binary XML without a root element", offset=start)
@@ -224,7 +221,7 @@ class _Reader:
             position = chunk.end
             if _FIRST_NODE <= chunk.type <= _LAST_NODE:
                 seen_node = True
-                if chunk.type in (_ELEMENT, _ELEMENT_END, _TEXT):
+                if chunk.type in (ELEMENT, ELEMENT_END, TEXT):
                     if not _NODE_HEADER_SIZE <= chunk.header_size <= chunk.size:
                         raise ImageError(
                             f"header size {chunk.header_size} of chunk {chunk.type:#06x} "
@@ -236,7 +233,7 @@ class _Reader:
                 continue
             elif chunk.type == STRING_POOL:
                 self._strings = StringPool(self._data, chunk.offset, self._end)
-            elif chunk.type == _RESOURCE_MAP and chunk.header_size <= chunk.size:
+            elif chunk.type == RESOURCE_MAP and chunk.header_size <= chunk.size:
                 count = (chunk.size - chunk.header_size) // 4
                 self._ids = unpack_from(f"<{count}I", self._data, chunk.body)
 
@@ -250,13 +247,13 @@ class _Reader:
         return None if self._strings is None else self._strings.get(index)
 
     def _element(self, chunk: Chunk) -> Element:
-        if chunk.header_size + _ELEMENT_HEAD.size > chunk.size:
+        if chunk.header_size + ELEMENT_HEAD.size > chunk.size:
             raise ImageError("the element is cut off", offset=chunk.offset)
-        namespace, name_index, start, size, count, *_ = _ELEMENT_HEAD.unpack_from(
+        namespace, name_index, start, size, count, *_ = ELEMENT_HEAD.unpack_from(
             self._data, chunk.body
         )
         if count and (
-            size < _ATTRIBUTE.size or chunk.header_size + start + size * count > chunk.size
+            size < ATTRIBUTE.size or chunk.header_size + start + size * count > chunk.size
         ):
             raise ImageError(
                 f"{count} attributes of {size} bytes do not fit their element", offset=chunk.offset
@@ -269,7 +266,7 @@ class _Reader:
         return Element(name, self._string(namespace), attributes)
 
     def _attribute(self, offset: int) -> Attribute:
-        namespace, name, raw, _, _, kind, data = _ATTRIBUTE.unpack_from(self._data, offset)
+        namespace, name, raw, _, _, kind, data = ATTRIBUTE.unpack_from(self._data, offset)
         return Attribute(
             self._string(name) or "",
             self._string(namespace),
@@ -302,117 +299,3 @@ def patch_attribute(data: bytes, attribute: Attribute, kind: int, value: int) ->
         raise ValueError(f"the attribute to patch is not at byte {attribute.offset:#x}")
     raw = value if kind == ValueType.STRING else NO_INDEX
     return patch_bytes(data, offset, before, pack("<I", raw) + VALUE.pack(8, 0, kind, value))
-
-
-def encode_axml(root: Element) -> bytes:
-    """Return the binary XML file of an element; the same element gives the same bytes.
-
-    Attributes are sorted by resource id, as the platform's look-up expects, and the names that
-    have one come first in the pool. Text stands before the children. Offsets and the pool indices
-    of strings in ``root`` are not used.
-    """
-    return _Writer(root).encode()
-
-
-class _Writer:
-    def __init__(self, root: Element) -> None:
-        self._root = root
-        named: set[tuple[int, str]] = set()
-        plain: set[str] = set()
-        namespaces: set[str] = set()
-        for element in root.walk():
-            plain.update(filter(None, (element.name, element.text)))
-            namespaces.update(filter(None, (element.namespace,)))
-            for attribute in element.attributes:
-                if attribute.resource_id is None:
-                    plain.add(attribute.name)
-                else:
-                    named.add((attribute.resource_id, attribute.name))
-                plain.update(s for s in (attribute.raw, attribute.string) if s is not None)
-                namespaces.update(filter(None, (attribute.namespace,)))
-        self._namespaces = [
-            (_PREFIXES.get(uri, f"ns{number}"), uri)
-            for number, uri in enumerate(sorted(namespaces))
-        ]
-        for prefix_and_uri in self._namespaces:
-            plain.update(prefix_and_uri)
-        self._ids = sorted(named)
-        self._pool = [name for _, name in self._ids] + sorted(plain)
-        self._named = {key: index for index, key in enumerate(self._ids)}
-        self._plain = {text: len(named) + index for index, text in enumerate(sorted(plain))}
-
-    def encode(self) -> bytes:
-        ids = b"".join(pack("<I", resource_id) for resource_id, _ in self._ids)
-        chunks = [encode_string_pool(self._pool), encode_chunk(_RESOURCE_MAP, b"", ids)]
-        chunks += [self._namespace(_NAMESPACE_START, *names) for names in self._namespaces]
-        stack: list[tuple[Element, bool]] = [(self._root, False)]
-        while stack:
-            element, is_end = stack.pop()
-            if is_end:
-                names = (self._index(element.namespace), self._plain[element.name])
-                chunks.append(self._node(_ELEMENT_END, element.line, pack("<II", *names)))
-                continue
-            chunks.append(self._element(element))
-            if element.text:
-                index = self._plain[element.text]
-                value = VALUE.pack(8, 0, ValueType.NULL, 0)
-                chunks.append(self._node(_TEXT, element.line, pack("<I", index) + value))
-            stack.append((element, True))
-            stack.extend((child, False) for child in reversed(element.children))
-        chunks += [self._namespace(_NAMESPACE_END, *names) for names in self._namespaces[::-1]]
-        return encode_chunk(_FILE, b"", b"".join(chunks))
-
-    def _node(self, kind: int, line: int, body: bytes) -> bytes:
-        return encode_chunk(kind, pack("<II", line, NO_INDEX), body)
-
-    def _namespace(self, kind: int, prefix: str, uri: str) -> bytes:
-        body = pack("<II", self._plain[prefix], self._plain[uri])
-        return self._node(kind, self._root.line, body)
-
-    def _index(self, text: str | None) -> int:
-        return NO_INDEX if text is None else self._plain[text]
-
-    def _element(self, element: Element) -> bytes:
-        attributes = sorted(
-            element.attributes,
-            key=lambda a: (
-                a.resource_id is None,
-                a.resource_id or 0,
-                a.namespace or "",
-                a.name,
-            ),
-        )
-        place = {"id": 0, "class": 0, "style": 0}  # counted from 1; 0 means there is none
-        for number, attribute in enumerate(attributes, 1):
-            if attribute.resource_id == _ID_ATTRIBUTE:
-                place["id"] = number
-            elif attribute.namespace is None and attribute.name in ("class", "style"):
-                place[attribute.name] = number
-        head = _ELEMENT_HEAD.pack(
-            self._index(element.namespace),
-            self._plain[element.name],
-            _ELEMENT_HEAD.size,
-            _ATTRIBUTE.size,
-            len(attributes),
-            *place.values(),
-        )
-        body = head + b"".join(map(self._attribute, attributes))
-        return self._node(_ELEMENT, element.line, body)
-
-    def _attribute(self, attribute: Attribute) -> bytes:
-        if attribute.resource_id is None:
-            name = self._plain[attribute.name]
-        else:
-            name = self._named[attribute.resource_id, attribute.name]
-        data = attribute.data
-        if attribute.type == ValueType.STRING:
-            data = self._index(attribute.string)
-        return _ATTRIBUTE.pack(
-            self._index(attribute.namespace),
-            name,
-            self._index(attribute.raw),
-            8,
-            0,
-            attribute.type,
-            data,
-        )

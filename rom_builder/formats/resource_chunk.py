@@ -16,6 +16,7 @@ A value (``Res_value``) is eight bytes: u16 size (8), u8 zero, u8 type, u32 data
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -133,6 +134,18 @@ def read_chunk(data: bytes, offset: int, end: int) -> Chunk:
     return Chunk(offset, kind, header_size, size)
 
 
+def child_chunks(data: bytes, start: int, end: int) -> Iterator[Chunk]:
+    """Yield the chunks that stand one after another from ``start`` to ``end``.
+
+    Raises:
+        ImageError: As :func:`read_chunk` does.
+    """
+    while start < end:
+        chunk = read_chunk(data, start, end)
+        yield chunk
+        start = chunk.end
+
+
 def encode_chunk(kind: int, header: bytes, body: bytes = b"") -> bytes:
     """Return a chunk of type ``kind``; ``header`` is what follows the eight bytes of the head."""
     header_size = CHUNK_HEAD.size + len(header)
@@ -149,3 +162,20 @@ def patch_bytes(data: bytes, offset: int, expected: bytes, replacement: bytes) -
     if len(expected) != len(replacement) or data[offset:end] != expected:
         raise ValueError(f"the value to patch is not at byte {offset:#x} of this file")
     return data[:offset] + replacement + data[end:]
+
+
+def decode_fixed_utf16(raw: bytes) -> str:
+    """Return the text of a UTF-16 field that is filled up with zeros."""
+    return raw.decode("utf-16-le", "surrogatepass").partition("\0")[0]
+
+
+def encode_fixed_utf16(text: str, size: int) -> bytes:
+    """Return ``text`` in a UTF-16 field of ``size`` bytes, zero-terminated.
+
+    Raises:
+        ValueError: It does not fit.
+    """
+    raw = text.encode("utf-16-le")
+    if len(raw) > size - 2:
+        raise ValueError(f"{text!r} is longer than {size // 2 - 1} characters")
+    return raw.ljust(size, b"\0")

@@ -13,15 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.arsc import (
-    Overlayable,
-    OverlayablePolicy,
-    ResourceTable,
-    parse_arsc,
-    patch_value,
-)
+from rom_builder.formats.arsc import ResourceTable, parse_arsc, patch_value
 from rom_builder.formats.arsc_writer import Reference, Resource, encode_arsc, resource_ids
-from rom_builder.formats.axml import Attribute, Element, encode_axml
+from rom_builder.formats.axml import Attribute, Element
+from rom_builder.formats.axml_writer import encode_axml
+from rom_builder.formats.overlayable import Overlayable, OverlayablePolicy
 from rom_builder.formats.resource_chunk import ValueType, encode_chunk
 from rom_builder.formats.resource_config import CONFIG_SIZE, decode_config, encode_config
 from rom_builder.formats.string_pool import encode_string_pool
