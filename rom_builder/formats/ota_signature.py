@@ -35,7 +35,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.cms import CmsSignature, parse_cms
-from rom_builder.formats.otacert import RecoveryDigest, recovery_digest, recovery_fitness
+from rom_builder.formats.otacert import (
+    RecoveryDigest,
+    parse_certificates,
+    recovery_digest,
+    recovery_fitness,
+)
 from rom_builder.formats.source import Source
 from rom_builder.formats.x509 import parse_certificate
 
@@ -304,7 +309,8 @@ def _no_signer(
     """Say which of the three it is: another key, another digest, or altered after it was signed."""
     embedded = _load_embedded(cms)
     trusted = ", ".join(_name(certificate) for certificate in certificates)
-    if embedded is not None and _find_signer(source, cms, [embedded]) is not None:
+    fit = embedded is not None and not recovery_fitness(embedded)
+    if embedded is not None and fit and _find_signer(source, cms, [embedded]):
         return SigningError(
             f"the package is signed by another key (its certificate is {_name(embedded)}), "
             f"not by {trusted}",
@@ -320,8 +326,8 @@ def _load_embedded(cms: CmsSignature) -> x509.Certificate | None:
     if len(cms.certificates) != 1:
         return None
     try:
-        return x509.load_der_x509_certificate(cms.certificates[0])
-    except ValueError:
+        return parse_certificates(cms.certificates[0])[0]
+    except ImageError:
         return None
 
 
@@ -346,8 +352,10 @@ def _same_key(embedded: x509.Certificate | None, trusted: x509.Certificate) -> b
     """Whether another certificate is for the trusted key and really signed by that key."""
     if embedded is None:
         return False
+    # The signature is a BIT STRING; its count of unused bits is the one octet that nothing covers.
+    whole_octets = embedded.public_bytes(Encoding.DER).endswith(b"\0" + embedded.signature)
     try:
         embedded.verify_directly_issued_by(embedded)
-        return embedded.public_key() == trusted.public_key()
+        return whole_octets and embedded.public_key() == trusted.public_key()
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False

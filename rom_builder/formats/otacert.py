@@ -7,6 +7,7 @@ bootable/recovery ``otautil/verifier.cpp``.
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 from cryptography import x509
@@ -87,8 +88,10 @@ def parse_certificates(data: bytes) -> list[x509.Certificate]:
         ImageError: There is none, or one is damaged.
     """
     try:
-        if b"-----BEGIN" in data:
-            return x509.load_pem_x509_certificates(data)
-        return [x509.load_der_x509_certificate(data)]
-    except ValueError as error:
+        with warnings.catch_warnings():  # about odd serial numbers, which old certificates have
+            warnings.simplefilter("ignore")
+            if b"-----BEGIN" in data:
+                return x509.load_pem_x509_certificates(data)
+            return [x509.load_der_x509_certificate(data)]
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise ImageError("not an X.509 certificate in PEM or DER") from error
