@@ -35,8 +35,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known word nearest to ``word``, else nothing."""
     folded = {name.lower().replace("_", "-"): name for name in sorted(known)}
     # Bounded: the time difflib takes grows with the square of the length.
-    close = get_close_matches(word[:64].lower().replace("_", "-"), folded, n=1)
-    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+    wanted = word[:64].lower().replace("_", "-")
+    close = get_close_matches(wanted, folded)
+    if not close or not re.search("[a-z]", wanted):  # "1.3" is not what "1.1" meant to be
+        return ""
+    best = min(close, key=lambda name: sorted(name) != sorted(wanted))  # swapped letters first
+    return f"; did you mean {folded[best]!r}?"
 
 
 def describe(

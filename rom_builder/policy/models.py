@@ -70,9 +70,11 @@ def problem_at(loc: tuple[str | int, ...], value: object, message: str) -> Valid
 
 def once(values: tuple[T, ...]) -> tuple[T, ...]:
     """Return ``values``, refusing one that is listed twice."""
+    seen: set[T] = set()
     for index, value in enumerate(values):
-        if value in values[:index]:
+        if value in seen:
             raise problem_at((index,), value, f"{value!r} is listed twice")
+        seen.add(value)
     return values
 
 

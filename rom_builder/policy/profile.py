@@ -109,8 +109,10 @@ class _Placed(Model):
     def _split(cls, data: Any) -> Any:
         if not isinstance(data, dict) or isinstance(data.get("binding"), Binding):
             return data
+        if "binding" in data:
+            message = "unknown key 'binding'; write its keys beside the others"
+            raise problem_at(("binding",), data["binding"], message)
         own = {key: value for key, value in data.items() if key in cls.model_fields}
-        own.pop("binding", None)
         return {**own, "binding": {key: value for key, value in data.items() if key not in own}}
 
 

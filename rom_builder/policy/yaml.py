@@ -38,7 +38,7 @@ MAX_DEPTH = 50
 """Mappings and lists that may stand inside one another."""
 MAX_ALIASES = 50
 """Aliases (``*name``) in one file."""
-MAX_VALUES = 50_000
+MAX_VALUES = 20_000
 """Keys and values in one file, counted again for every alias."""
 MAX_PROBLEMS = 100
 """Problems reported of one file."""
