@@ -135,5 +135,3 @@ def remarks(rom: Rom, signer: CheckedSigner | None) -> tuple[str, ...]:
             "accept the package, and would refuse the next one that this key signs"
         )
     return tuple(notes)
-
-

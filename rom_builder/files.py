@@ -7,11 +7,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 
 @contextlib.contextmanager
-def write_whole(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+def write_whole(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name ``path`` only when the block ends without error.
 
     It is written under a temporary name in the same folder, synced and renamed; on any error,
@@ -23,7 +23,7 @@ def write_whole(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(descriptor, "w+b") as file:
-            yield file
+            yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

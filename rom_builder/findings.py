@@ -218,9 +218,7 @@ class Report:
 
     def failures(self, at_least: Severity) -> tuple[Finding, ...]:
         """Return the failed findings of at least that severity."""
-        return tuple(
-            f for f in self.findings if f.status is Status.FAIL and f.severity >= at_least
-        )
+        return tuple(f for f in self.findings if f.status is Status.FAIL and f.severity >= at_least)
 
 
 def worst(statuses: Iterable[Status]) -> Status:

@@ -49,9 +49,7 @@ def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Require
     return findings, requirements
 
 
-def summed(
-    service: str | None, name: str, findings: Iterable[Finding], where: str
-) -> Requirement:
+def summed(service: str | None, name: str, findings: Iterable[Finding], where: str) -> Requirement:
     """Sum up what the findings say of one requirement, layer by layer.
 
     Failures below an error are listed as findings but do not fail the requirement.

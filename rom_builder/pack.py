@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from typing import IO
+from typing import BinaryIO
 
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
@@ -30,7 +30,7 @@ JAR_SIGNATURE = re.compile(r"META-INF/(MANIFEST\.MF|[^/]+\.(SF|RSA|DSA|EC))", re
 PIECE = 1 << 20
 
 
-def write_package(rom: Rom, plan: Plan, otacert: bytes, file: IO[bytes]) -> None:
+def write_package(rom: Rom, plan: Plan, otacert: bytes, file: BinaryIO) -> None:
     """Write an unsigned package.
 
     Entries that no edit touches keep their bytes, compressed as they are, and their order; what is new

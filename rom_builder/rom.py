@@ -94,7 +94,9 @@ class Rom:
 
     def note_unread(self, error: ImageError, name: str) -> None:
         """Record that a part could not be read, and go on."""
-        unread = Unread(error.path or name, ImageError(error.message, offset=error.offset).__str__())
+        unread = Unread(
+            error.path or name, ImageError(error.message, offset=error.offset).__str__()
+        )
         if unread not in self.tree.unread:
             self.tree.unread.append(unread)
 

@@ -51,5 +51,7 @@ def render_device_file(path: str, service: ServicePolicy, profile: Profile) -> b
         try:
             etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True))
         except etree.XMLSyntaxError as error:
-            raise RomBuilderError(f"templates{path}.j2 gives no well-formed XML: {error}") from error
+            raise RomBuilderError(
+                f"templates{path}.j2 gives no well-formed XML: {error}"
+            ) from error
     return data

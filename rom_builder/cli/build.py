@@ -59,13 +59,14 @@ def build(
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build
     from rom_builder.files import write_whole
+    from rom_builder.key_files import PassphrasePrompt
     from rom_builder.plan import read_brought
     from rom_builder.reports import REPORTS
     from rom_builder.signers.profile import open_role
 
     targets = [target_of(report) for report in reports]
     loaded = load(policies)
-    signer = open_role(signing, "ota", prompt=ask)
+    signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask))
     try:
         built = run_build(
             base,
@@ -93,7 +94,7 @@ def build(
     click.echo(f"wrote {output}: {len(built.plan.edits)} files changed", err=True)
 
 
-def ask(what: str) -> str:
+def ask() -> str:
     """Ask for a passphrase on the terminal."""
-    answer: str = click.prompt(f"Passphrase of {what}", hide_input=True, err=True)
+    answer: str = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
     return answer

@@ -49,5 +49,3 @@ def severity(name: str) -> Severity:
 def color_of(stream: Any) -> bool:
     """Say whether a stream shows colours: a terminal, and the user did not ask for none."""
     return bool(stream.isatty()) and "NO_COLOR" not in os.environ
-
-

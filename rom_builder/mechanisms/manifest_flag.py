@@ -111,4 +111,3 @@ def qualified(name: str, package: str) -> str:
     if name.startswith("."):
         return package + name
     return name if "." in name else f"{package}.{name}"
-

@@ -32,13 +32,12 @@ class Found:
 
 
 class Mechanism(Protocol):
-    """One way of configuring a service.
+    """One way of configuring a service."""
 
-    Attributes:
-        options: Model of what a profile says to use it.
-    """
-
-    options: type[Binding]
+    @property
+    def options(self) -> type[Binding]:
+        """Model of what a profile says to use it."""
+        ...
 
     def read(self, rom: Rom, packages: Packages, binding: Any) -> Iterator[Found]:
         """Yield what the ROM sets for one binding of a profile.

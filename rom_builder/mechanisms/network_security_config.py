@@ -91,7 +91,9 @@ def read_network_security(
     bindings = [b for b in profile.transport if isinstance(b, NetworkSecurityConfigFile)]
     named = {binding.package for binding in bindings}
     bindings += [
-        NetworkSecurityConfigFile(mechanism="network-security-config", package=package)
+        NetworkSecurityConfigFile(
+            mechanism="network-security-config", package=package, file=None
+        )
         for package in profile.packages
         if package not in named
     ]
@@ -107,8 +109,8 @@ def facts_of(
         file = rom.find(binding.file)
         if file is not None:
             try:
-                config = parse_nsc(from_text_xml(rom.read(file, MAX_FILE_SIZE)))
-                yield NetworkSecurity(service, None, config, Location(file.name))
+                parsed = parse_nsc(from_text_xml(rom.read(file, MAX_FILE_SIZE)))
+                yield NetworkSecurity(service, None, parsed, Location(file.name))
             except ImageError as error:
                 rom.note_unread(error, file.name)
         return
@@ -168,9 +170,7 @@ def _render_app(apk: Apk, permitted: bool) -> Iterator[Change]:
     entry = values[0].string if values else None
     if entry is None:
         if apk.target_sdk < 28 or permitted:  # the default without a config; API 28 turned it
-            yield Obstacle(
-                apk.inner(MANIFEST), f"{why}, but the app names no config", new_version
-            )
+            yield Obstacle(apk.inner(MANIFEST), f"{why}, but the app names no config", new_version)
         return
     root = apk.xml(entry)
     if not any(True for _ in _stated(root, "base-config")):

@@ -64,9 +64,7 @@ class ResourceBoolMechanism:
     ) -> Iterator[Change]:
         for apk in packages.named(binding.package):
             resource_id = apk.resources and apk.resources.find("bool", binding.resource)
-            if resource_id and any(
-                v.as_value() != values[0] for v in apk.resolve(resource_id)
-            ):
+            if resource_id and any(v.as_value() != values[0] for v in apk.resolve(resource_id)):
                 data = with_bool(apk.read(RESOURCES), binding.resource, bool(values[0]))
                 why = f"bool/{binding.resource} is to be {text_of(values[0])}"
                 yield changed(apk, RESOURCES, data, why)

@@ -115,7 +115,7 @@ def _text(match: Any) -> str:
 
 
 def _element(match: Any) -> etree._Element:
-    element: etree._Element = match.getparent() if isinstance(match, str) else match
+    element: etree._Element = match if isinstance(match, etree._Element) else match.getparent()
     return element
 
 

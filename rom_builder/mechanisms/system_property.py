@@ -53,7 +53,9 @@ def property_files(rom: Rom) -> tuple[list[tuple[RomFile, BuildProp]], int | Non
         except ImageError as error:
             rom.note_unread(error, file.name)
     sdk = _sdk([properties for _, properties in found.values()])
-    return [(file, replace(properties, platform_sdk=sdk)) for file, properties in found.values()], sdk
+    return [
+        (file, replace(properties, platform_sdk=sdk)) for file, properties in found.values()
+    ], sdk
 
 
 def read_platform(rom: Rom) -> Platform:

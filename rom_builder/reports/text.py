@@ -109,7 +109,9 @@ class Text:
         for evidence in finding.evidence[:SHOWN_EVIDENCE]:
             strength = "" if evidence.strength is Strength.EFFECTIVE else f" ({evidence.strength})"
             place = str(evidence.location)
-            yield self.wrapped(f"- {printable(place)}: {printable(evidence.text)}{strength}", "    ")
+            yield self.wrapped(
+                f"- {printable(place)}: {printable(evidence.text)}{strength}", "    "
+            )
         if len(finding.evidence) > SHOWN_EVIDENCE:
             yield f"    - and {len(finding.evidence) - SHOWN_EVIDENCE} more (see the JSON report)"
         yield self.wrapped(f"fix: {finding.fix}", "  ")

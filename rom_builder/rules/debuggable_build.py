@@ -9,7 +9,6 @@ from rom_builder.findings import Evidence, Finding, Location, Status, Strength
 from rom_builder.rules.rule import Case, rule
 
 
-
 @rule(
     "ROM501",
     alias="debuggable-build",

@@ -53,9 +53,7 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
         )
     elif decisive and len(on) + len(off) == len(decisive):
         state = "on" if on else "off"
-        yield case.finding(
-            Status.PASS, f"the service is {state} by default", evidence_of(decisive)
-        )
+        yield case.finding(Status.PASS, f"the service is {state} by default", evidence_of(decisive))
     elif decisive:
         unset = tuple(r for r in decisive if r.on is None)
         yield case.finding(

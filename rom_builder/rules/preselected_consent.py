@@ -29,9 +29,7 @@ def preselected_consent(case: Case, facts: Facts) -> Iterator[Finding]:
     if consent is None or consent.preselected != "forbidden":
         return
     shown = tuple(
-        r
-        for r in facts.readings(case.name, "consent.default")
-        if r.strength is Strength.UI_DEFAULT
+        r for r in facts.readings(case.name, "consent.default") if r.strength is Strength.UI_DEFAULT
     )
     stated = facts.readings(case.name, "consent.preselected")
     decisive = effective(stated)

@@ -147,9 +147,7 @@ def rule(
 
     def join(check: Check) -> Rule:
         return RULES.register(identifier)(
-            Rule(
-                identifier, alias, title, requirement, scope, severity, fix, references, check
-            )
+            Rule(identifier, alias, title, requirement, scope, severity, fix, references, check)
         )
 
     return join

@@ -110,8 +110,7 @@ def host_not_in_policy(case: Case, facts: Facts) -> Iterator[Finding]:
         {str(v) for r in stated for v in r.values if not allowed(str(v), transport.hosts)}
     )
     evidence = tuple(
-        Evidence(r.location, ", ".join(map(str, r.values)) or "no host", r.strength)
-        for r in stated
+        Evidence(r.location, ", ".join(map(str, r.values)) or "no host", r.strength) for r in stated
     )
     if extra:
         yield case.finding(

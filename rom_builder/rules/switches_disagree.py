@@ -27,9 +27,7 @@ def switches_disagree(case: Case, facts: Facts) -> Iterator[Finding]:
     """
     if case.demand.consent is None:
         return
-    readings = tuple(
-        r for r in facts.readings(case.name, "consent.default") if r.on is not None
-    )
+    readings = tuple(r for r in facts.readings(case.name, "consent.default") if r.on is not None)
     on = tuple(r for r in readings if r.on)
     off = tuple(r for r in readings if not r.on)
     if on and off:

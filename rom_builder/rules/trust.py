@@ -98,10 +98,6 @@ def pin_missing(case: Case, facts: Facts) -> Iterator[Finding]:
                 Evidence(fact.location, f"{pin.host} is pinned", Strength.EFFECTIVE)
                 for fact in good
             )
-            yield case.finding(
-                Status.PASS, f"{pin.host} is pinned", evidence, selector=pin.host
-            )
+            yield case.finding(Status.PASS, f"{pin.host} is pinned", evidence, selector=pin.host)
         else:
-            yield case.finding(
-                Status.UNKNOWN, f"no config pins {pin.host}", selector=pin.host
-            )
+            yield case.finding(Status.UNKNOWN, f"no config pins {pin.host}", selector=pin.host)

@@ -14,15 +14,13 @@ roles:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 from pydantic import model_validator as validator
 
-from rom_builder.errors import ImageError, PolicyError, Problem, SigningError
+from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.otacert import parse_certificates
 from rom_builder.key_files import (
     PassphraseFile,
@@ -31,6 +29,8 @@ from rom_builder.key_files import (
     PassphraseVariable,
 )
 from rom_builder.keys import Role
+from rom_builder.policy.messages import Model
+from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
 from rom_builder.signers import open_signer
 from rom_builder.signers.signer import CheckedSigner
@@ -38,11 +38,7 @@ from rom_builder.signers.signer import CheckedSigner
 _LARGEST = 1 << 20
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Passphrase(_Strict):
+class Passphrase(Model):
     """Where a passphrase comes from: one of the two, never the passphrase itself."""
 
     env: str | None = None
@@ -55,7 +51,7 @@ class Passphrase(_Strict):
         return self
 
 
-class RoleKey(_Strict):
+class RoleKey(Model):
     """The key of one role."""
 
     signer: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+:.+$")]
@@ -63,7 +59,7 @@ class RoleKey(_Strict):
     passphrase: Passphrase | None = None
 
 
-class Roles(_Strict):
+class Roles(Model):
     """What is signed with which key; a role is needed only where it is used."""
 
     ota: RoleKey | None = None
@@ -78,7 +74,7 @@ class Roles(_Strict):
         return self
 
 
-class SigningProfile(_Strict):
+class SigningProfile(Model):
     """A signing profile; relative paths in it start from the folder it lies in."""
 
     version: Annotated[Literal["rom-builder/signing/v1"], Field(alias="schema")]
@@ -132,40 +128,26 @@ def load_signing_profile(path: Path) -> SigningProfile:
     """Return a signing profile.
 
     Raises:
-        PolicyError: It cannot be read or is wrong; every problem.
+        PolicyError: It cannot be read or is wrong; every problem, with line and column.
     """
-    try:
-        return SigningProfile.model_validate(load_mapping(path))
-    except ValidationError as error:
-        raise PolicyError(
-            [
-                Problem(
-                    str(path),
-                    1,
-                    1,
-                    f"{'.'.join(map(str, item['loc'])) or 'profile'}: {item['msg']}",
-                )
-                for item in error.errors(include_input=False, include_url=False)
-            ]
-        ) from None
+    return validate(SigningProfile, load_yaml(path))
 
 
-def load_mapping(path: Path) -> Mapping[str, Any]:
-    """Return the mapping that a YAML file holds.
+def open_role(
+    profile: str | Path, role: Role, *, prompt: PassphrasePrompt | None = None
+) -> CheckedSigner:
+    """Open the signer of a role of a profile.
+
+    Args:
+        profile: A file, or the id of a shipped profile.
+        role: What is to be signed.
+        prompt: Whom to ask where the profile names no source of a passphrase.
 
     Raises:
-        PolicyError: It cannot be read or holds something else.
+        PolicyError: The profile cannot be read or is wrong.
+        SigningError: The role has no key there, or its key or certificate cannot be used.
     """
-    try:
-        data = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise PolicyError([Problem(str(path), 1, 1, error.strerror or "unreadable")]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise PolicyError([Problem(str(path), line, column, error.problem or "bad YAML")]) from None
-    except (yaml.YAMLError, ValueError):
-        raise PolicyError([Problem(str(path), 1, 1, "not YAML")]) from None
-    if not isinstance(data, dict):
-        raise PolicyError([Problem(str(path), 1, 1, "a mapping is wanted")])
-    return data
+    path = Path(profile)
+    if not path.exists() and path.name == str(profile) and shipped_profile(path.name).is_file():
+        path = shipped_profile(path.name)
+    return load_signing_profile(path).open(role, path.parent, prompt=prompt)
