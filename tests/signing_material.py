@@ -22,9 +22,13 @@ from rom_builder.signers.package import sign_package
 from rom_builder.signers.signer import CheckedSigner, KeySigner, checked
 
 
-@cache
 def key(kind: str = "p256", number: int = 0) -> NewKey:
-    """One OTA key of a kind; another number is another key."""
+    """One OTA key of a kind, the same every time; another number is another key."""
+    return _key(kind, number)
+
+
+@cache
+def _key(kind: str, number: int) -> NewKey:
     return new_key("ota", kind, subject=f"Test {number}")
 
 

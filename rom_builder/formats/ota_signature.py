@@ -215,6 +215,9 @@ def verify_ota_signature(
         SigningError: There is no signature, no certificate, one that recovery refuses, or none that
             made the signature.
     """
+    signature = parse_ota_signature(source)
+    if signature is None:
+        raise SigningError("the package has no whole-file signature")
     if not certificates:
         raise SigningError("there is no certificate to verify with")
     for certificate in certificates:
@@ -223,9 +226,6 @@ def verify_ota_signature(
                 f"recovery refuses the certificate {_name(certificate)}: {'; '.join(reasons)}",
                 hint="one refused certificate in otacerts.zip makes recovery drop all of them",
             )
-    signature = parse_ota_signature(source)
-    if signature is None:
-        raise SigningError("the package has no whole-file signature")
     _check_surroundings(source, signature)
     cms = _parse(signature)
     found = _find_signer(source, cms, certificates)
