@@ -304,6 +304,9 @@ def _manifest_faults(
             for name, data in manifest.section_bytes.items()
             if not _matches(signed.sections.get(name, {}), "-digest", data)
         ]
+        main = "-digest-manifest-main-attributes"
+        if _strongest(signed.main, main) and not _matches(signed.main, main, manifest.main_bytes):
+            faults.append(f"{path} has another digest of the manifest's main attributes")
         if wrong or not manifest.sections:
             more = f", nor of {len(wrong)} of its sections (first: {wrong[0]!r})" if wrong else ""
             faults.append(f"{path} has no right digest of the manifest{more}")
