@@ -48,7 +48,7 @@ VERSION = 20
 VERSION_ZIP64 = 45
 ALIGNMENT_EXTRA = 0xD935
 """Id of the extra field that aligns data: 16-bit alignment, then zeros (zipalign, apksig)."""
-COMPRESSION_LEVEL = 9
+COMPRESSION_LEVEL = 6
 _PIECE = 1 << 20
 
 
