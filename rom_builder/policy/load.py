@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os.path import realpath  # unlike Path.resolve it bears links that run in circles
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +95,10 @@ def load_policies(refs: Sequence[str | Path], bindings: Bindings) -> Policies:
 
     Raises:
         PolicyError: All that is wrong with the policies, all they extend and their profiles.
+        ValueError: There are no ``refs``; a ROM of which nothing is demanded would always comply.
     """
+    if not refs:
+        raise ValueError("no policy to load")
     loader = _Loader(bindings)
     layers = [
         loader.policy(path, ())
@@ -134,7 +138,7 @@ class _Loader:
     def __init__(self, bindings: Bindings) -> None:
         self.problems: list[Problem] = []
         self._bindings = bindings
-        self._layers: dict[Path, Requirements] = {}
+        self._layers: dict[str, Requirements] = {}
         self._sources: list[SourceFile] = []
 
     def find(self, ref: str | Path, folder: Path, at: Statement | None) -> Path | None:
@@ -156,7 +160,7 @@ class _Loader:
 
     def policy(self, path: Path, chain: tuple[Path, ...]) -> Requirements:
         """Return what one policy file and all it extends demand; ``chain`` is who asked for it."""
-        key = path.resolve()
+        key = realpath(path)
         if key in self._layers:
             return self._layers[key]
         try:
@@ -179,14 +183,14 @@ class _Loader:
         self, policy: Policy, document: Document, chain: tuple[Path, ...]
     ) -> list[Requirements]:
         parents = []
-        resolved = [path.resolve() for path in chain]
+        resolved = [realpath(path) for path in chain]
         for index, ref in enumerate(policy.extends):
             at = Statement(ref, document, ("extends", index))
             path = self.find(ref, Path(document.file).parent, at)
             if path is None:
                 continue
-            if path.resolve() in resolved:
-                circle = [*chain[resolved.index(path.resolve()) :], path]
+            if realpath(path) in resolved:
+                circle = [*chain[resolved.index(realpath(path)) :], path]
                 text = " -> ".join(map(str, circle))
                 self.problems.append(at.problem(f"policies extend one another: {text}"))
             elif len(chain) >= MAX_CHAIN:

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from rom_builder.errors import Problem
-from rom_builder.policy.messages import Model, nearest
+from rom_builder.policy.messages import nearest
 from rom_builder.policy.models import (
     Attestation,
     Consent,
+    Model,
     Pin,
     Policy,
     RomPolicy,

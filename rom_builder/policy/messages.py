@@ -9,26 +9,15 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
+
+from rom_builder.policy.models import Model
 
 if TYPE_CHECKING:
     from rom_builder.policy.yaml import Document
 
 _BOOL_OF_YAML_1_1 = {"yes", "no", "on", "off", "y", "n"}
 _NUMBER_OF_YAML_1_1 = re.compile(r"[-+]?[0-9][0-9a-fA-FxXoO_:]*", re.ASCII)
-
-
-class Model(BaseModel):
-    """What every model of a file is: strict, closed to unknown keys, unchangeable."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    @classmethod
-    def keys(cls, data: object, context: Mapping[str, Any]) -> dict[str, FieldInfo]:
-        """Return the keys that ``data`` may have, as the file spells them."""
-        del data, context
-        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
-
-from rom_builder.policy.messages import Model
 
 POLICY_SCHEMA = "rom-builder/policy/v1"
 
@@ -57,6 +58,18 @@ Category = Literal[
     "wifi-ssid",
     "app-usage",
 ]
+
+
+class Model(BaseModel):
+    """What every model of a file is: strict, closed to unknown keys, unchangeable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def keys(cls, data: object, context: Mapping[str, Any]) -> dict[str, FieldInfo]:
+        """Return the keys that ``data`` may have, as the file spells them."""
+        del data, context
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
 def problem_at(loc: tuple[str | int, ...], value: object, message: str) -> ValidationError:

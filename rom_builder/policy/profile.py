@@ -19,8 +19,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from rom_builder.policy.messages import Model, nearest
-from rom_builder.policy.models import Category, Hosts, Id, Text, once, pattern, problem_at
+from rom_builder.policy.messages import nearest
+from rom_builder.policy.models import Category, Hosts, Id, Model, Text, once, pattern, problem_at
 from rom_builder.policy.yaml import Document, load_yaml, validate
 
 PROFILE_SCHEMA = "rom-builder/profile/v1"

@@ -183,6 +183,10 @@ def test_circles_and_unknown_names_are_refused_where_they_are_written(write: Wri
     assert problems("self.yaml") == [
         "self.yaml:4:11: policies extend one another: self.yaml -> self.yaml"
     ]
+    Path("loop.yaml").symlink_to("loop.yaml")
+    assert problems("loop.yaml") == [
+        "loop.yaml:1:1: cannot be read: Too many levels of symbolic links"
+    ]
     for n in range(30):
         write(f"c{n}.yaml", policy(f"c{n}", f"extends: [./c{n + 1}.yaml]"))
     assert problems("c0.yaml") == ["c19.yaml:4:11: more than 20 policies in a row"]
@@ -193,6 +197,11 @@ def test_names_given_by_the_user_are_refused_by_name(write: Write) -> None:
         "absent:1:1: no shipped policy has the id 'absent'; a file needs its suffix .yaml",
         "absent.yaml:1:1: cannot be read: No such file or directory",
     ]
+
+
+def test_no_policy_at_all_is_no_policy() -> None:
+    with pytest.raises(ValueError, match="no policy"):
+        load()
 
 
 def test_problems_of_all_files_come_together(write: Write) -> None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from rom_builder.errors import PolicyError
 from rom_builder.policy import yaml as strict
-from rom_builder.policy.messages import Model
-from rom_builder.policy.models import Day, Policy
+from rom_builder.policy.models import Day, Model, Policy
 from rom_builder.policy.yaml import load_yaml, parse_yaml, validate
 
 
