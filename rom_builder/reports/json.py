@@ -32,7 +32,9 @@ def as_json(report: Report, *, color: bool = False, width: int = 100) -> str:
         "findings": [finding_of(each) for each in report.findings],
         "unread": [{"path": part.path, "reason": part.reason} for part in report.unread],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # Compiled strings may hold half a surrogate pair, which no encoding of files can.
+    return text.encode("utf-8", "replace").decode()
 
 
 def requirement_of(requirement: Requirement) -> dict[str, Any]:
