@@ -155,7 +155,7 @@ class ResourceTable:
         found: list[ResourceValue] = []
         for value in self.values(resource_id):
             target = value.reference
-            if target is None or not self._has(target):
+            if target is None:
                 found.append(value)
                 continue
             if target in path or len(path) > MAX_REFERENCES:
@@ -163,7 +163,10 @@ class ResourceTable:
                     f"resource {resource_id:#010x} refers to itself or too far",
                     offset=value.offset,
                 )
-            for end in self._resolve(target, path, done):
+            ends = self._resolve(target, path, done)
+            if not ends:  # a resource of another package
+                found.append(value)
+            for end in ends:
                 both = dict.fromkeys(filter(None, (value.config, end.config)))
                 found.append(replace(end, config=", ".join(both)))
             if len(found) > MAX_VALUES:
@@ -173,9 +176,6 @@ class ResourceTable:
                 )
         done[resource_id] = found
         return found
-
-    def _has(self, resource_id: int) -> bool:
-        return next(self._entries(resource_id), None) is not None
 
     def _entries(self, resource_id: int) -> Iterator[tuple[_Package, _TypeChunk, int]]:
         """Yield where the entry of a resource stands, once for each configuration."""
