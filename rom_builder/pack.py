@@ -10,12 +10,13 @@ from typing import BinaryIO
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.formats.ota_metadata import (
+    METADATA_NAME,
     encode_ota_metadata,
     metadata_for,
     parse_ota_metadata,
 )
 from rom_builder.formats.tree import NodeKind
-from rom_builder.formats.updater_script import NewFile
+from rom_builder.formats.updater_script_files import NewFile, with_files
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.formats.zip_writer import ZipWriter
@@ -24,10 +25,9 @@ from rom_builder.plan import Plan
 from rom_builder.rom import SCRIPT, Rom
 from rom_builder.signatures import OTACERT
 
-METADATA = "META-INF/com/android/metadata"
 JAR_SIGNATURE = re.compile(r"META-INF/(MANIFEST\.MF|[^/]+\.(SF|RSA|DSA|EC))", re.IGNORECASE)
 """Files of the JAR signature that covered the base: they vouch for other bytes now."""
-PIECE = 1 << 20
+EXTRACTING = ("package_extract_file", "package_extract_dir")
 
 
 def write_package(rom: Rom, plan: Plan, otacert: bytes, file: BinaryIO) -> None:
@@ -105,7 +105,7 @@ def new_entries(rom: Rom, plan: Plan, otacert: bytes) -> dict[str, bytes | None]
     }
     new[SCRIPT] = edited_script(rom, plan.edits)
     new[OTACERT] = otacert
-    new[METADATA] = edited_metadata(rom, plan)
+    new[METADATA_NAME] = edited_metadata(rom, plan)
     return new
 
 
@@ -125,7 +125,7 @@ def edited_script(rom: Rom, edits: tuple[Edit, ...]) -> bytes:
         if edit.new is not None and edit.path not in rom.files
     ]
     try:
-        return rom.script.with_files(added)
+        return with_files(rom.script, added)
     except ImageError as error:
         raise error.within(SCRIPT) from error
 
@@ -133,7 +133,7 @@ def edited_script(rom: Rom, edits: tuple[Edit, ...]) -> bytes:
 def edited_metadata(rom: Rom, plan: Plan) -> bytes:
     """Return the package's metadata, true to the properties that it installs."""
     properties = read_platform(rom.with_edits(plan.edits)).properties
-    there = rom.by_name.get(METADATA)
+    there = rom.by_name.get(METADATA_NAME)
     base: Mapping[str, str] | None = None
     try:
         if there is not None:
@@ -141,15 +141,16 @@ def edited_metadata(rom: Rom, plan: Plan) -> bytes:
         values = metadata_for({key: value for key, (value, _) in properties.items()}, base)
         return encode_ota_metadata(values)
     except ImageError as error:
-        raise error.within(METADATA) from error
+        raise error.within(METADATA_NAME) from error
 
 
 def missing_sources(rom: Rom) -> list[str]:
     """Return the files and folders that the base's script installs and the base does not have."""
     if rom.script is None:
         return []
-    return [
-        source
-        for source in rom.script.sources
-        if source not in rom.by_name and posixpath.normpath(source) not in rom.by_name
-    ]
+    sources = {
+        step.args[0]: None
+        for step in rom.script.steps
+        if step.name in EXTRACTING and step.args and step.args[0] and not step.conditional
+    }
+    return [source for source in sources if posixpath.normpath(source) not in rom.by_name]

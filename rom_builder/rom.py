@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
+from rom_builder.formats.device_path import ancestors, resolve
 from rom_builder.formats.edited_tree import EditedTree
 from rom_builder.formats.folder import Folder
 from rom_builder.formats.source import FileSource, Source
@@ -26,8 +27,6 @@ from rom_builder.formats.zip_tree import ZipTree
 
 SCRIPT = "META-INF/com/google/android/updater-script"
 MAX_SCRIPT_SIZE = 4 << 20
-MAX_LINKS = 40
-"""Symbolic links followed for one path: Linux's own limit (MAXSYMLINKS)."""
 READ_LIMIT = 256 << 20
 """Bytes of one file that are read into memory; no resource table or DEX file comes near."""
 
@@ -114,16 +113,16 @@ class Rom:
         """Return a device path with every link on its way followed; its end need not exist.
 
         Raises:
-            ImageError: The links run in circles.
+            ImageError: The links run in circles, or the path is empty or too long.
         """
-        for _ in range(MAX_LINKS):
-            path = posixpath.normpath("/" + path.lstrip("/"))
-            link = self._first_link(path)
-            if link is None:
-                return path
-            place, target = link
-            path = posixpath.join(posixpath.dirname(place), target) + path[len(place) :]
-        raise ImageError(f"more than {MAX_LINKS} links lead on from one another", path=path)
+        resolved = resolve(path, self._links)
+        if resolved is None:
+            raise ImageError("leads nowhere: links in a circle, or no path", path=path)
+        return resolved
+
+    @cached_property
+    def _links(self) -> dict[str, str]:
+        return {path: file.node.target for path, file in self.files.items() if file.node.target}
 
     def with_edits(self, edits: Iterable[Edit]) -> Rom:
         """Return the ROM as it will be after edits; nothing is written.
@@ -151,18 +150,11 @@ class Rom:
             if name is not None:
                 return name
         else:
-            for ancestor, rest in ancestors(path):
+            for ancestor in ancestors(path)[1:]:
                 folder = self.files.get(ancestor)
                 if folder is not None and folder.tree is not None:
-                    return posixpath.join(folder.name, rest)
+                    return posixpath.join(folder.name, posixpath.relpath(path, ancestor))
         raise BuildRefused(f"{path}: the base has no folder that is installed there")
-
-    def _first_link(self, path: str) -> tuple[str, str] | None:
-        for end in [i for i, c in enumerate(path) if c == "/" and i] + [len(path)]:
-            file = self.files.get(path[:end])
-            if file is not None and file.node.target is not None:
-                return path[:end], file.node.target
-        return None
 
     def with_suffix(self, *suffixes: str) -> Iterator[RomFile]:
         """Yield the installed files whose name ends in one of ``suffixes``, sorted by path."""
@@ -214,21 +206,6 @@ class Rom:
                     content = "unread"
             total.update(f"{name}\0{file.node.kind.value}\0{content}\0".encode())
         return total.hexdigest()
-
-
-def ancestors(path: str) -> Iterator[tuple[str, str]]:
-    """Yield each folder above a device path with the rest of the path, the nearest first.
-
-    >>> list(ancestors("/system/etc/x"))
-    [('/system/etc', 'x'), ('/system', 'etc/x'), ('/', 'system/etc/x')]
-    """
-    folder, rest = posixpath.split(path)
-    while True:
-        yield folder, rest
-        if folder == "/":
-            return
-        folder, name = posixpath.split(folder)
-        rest = posixpath.join(name, rest)
 
 
 def digest_of(source: Source) -> str:

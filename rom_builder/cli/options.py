@@ -11,7 +11,6 @@ import click
 
 from rom_builder.findings import Severity
 
-
 policy_option = click.option(
     "-p",
     "--policy",

@@ -33,8 +33,8 @@ PROPERTY_FILES = (
     "/product/etc/build.prop",
 )
 """In the order in which init loads them (system/core, init/property_service.cpp)."""
-LATER_WINS_FROM = 30
-"""From Android 11 a later file overrides an earlier one; before, the first value of ro.* stays."""
+LATER_WINS_FROM = 29
+"""From Android 10 a later file overrides an earlier one; before, the first value of ro.* stays."""
 MAX_FILE_SIZE = 1 << 20
 
 
