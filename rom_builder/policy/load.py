@@ -58,7 +58,7 @@ class Policies:
         Where it is not written, that is the place of the section that would hold it.
 
         Args:
-            service: Id of the service's profile; None for the ROM as a whole.
+            service: Id of the service's profile; None or ``rom`` for the whole ROM.
             name: Dotted field, such as ``consent.mode`` (also known as ``consent.default``),
                 ``attested/retention`` or ``rom.debuggable``.
 
@@ -66,7 +66,7 @@ class Policies:
             KeyError: Nothing is demanded of that service, or of the ROM.
         """
         fields = self.requirements[service or ROM]
-        name = name.replace("/", ".").removeprefix("" if service else f"{ROM}.")
+        name = name.replace("/", ".").removeprefix(f"{ROM}.")
         name = _ALSO_KNOWN_AS.get(name, name)
         if name in fields:
             return fields[name].key

@@ -56,6 +56,7 @@ def test_a_policy_knows_its_files_services_and_places(write: Write) -> None:
     assert policies.where("chat", "presence") == "base.yaml:5:5"
     assert policies.where("chat", "attested/retention") == "base.yaml:5:5"
     assert policies.where(None, "rom.debuggable") == "base.yaml:9:7"
+    assert policies.where("rom", "debuggable") == "base.yaml:9:7"
     with pytest.raises(KeyError):
         policies.where("other")
 
