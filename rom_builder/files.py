@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 
 @contextlib.contextmanager
@@ -22,8 +22,9 @@ def write_whole(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield cast(BinaryIO, file)
+        os.close(descriptor)
+        with Path(name).open("w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

@@ -29,7 +29,7 @@ from rom_builder.key_files import (
     PassphraseVariable,
 )
 from rom_builder.keys import Role
-from rom_builder.policy.messages import Model
+from rom_builder.policy.models import Model
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
 from rom_builder.signers import open_signer
