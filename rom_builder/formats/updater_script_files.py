@@ -271,6 +271,14 @@ def _needs_folder(step: Step, folder: str) -> bool:
 
 
 def _has_permissions(script: UpdaterScript, file: NewFile, since: int) -> bool:
+    """Whether a line of the file's own sets them: one for its folder may be changed for others."""
+    own = (
+        step
+        for step in script.steps[since:]
+        if step.name in ("set_perm", "set_metadata") and file.device_path in step.paths
+    )
+    if not any(own):
+        return False
     try:
         found = script.permissions(file.device_path, since=since)
     except ImageError:
