@@ -1,0 +1,154 @@
+"""One compressed cluster of EROFS: LZ4, MicroLZMA, deflate or zstd."""
+
+from __future__ import annotations
+
+import importlib
+import lzma
+import zlib
+from typing import Any
+
+from rom_builder.errors import ImageError
+from rom_builder.formats.erofs.superblock import ALGORITHMS, DEFLATE, LZ4, LZMA
+
+# Z_EROFS_PCLUSTER_MAX_SIZE and Z_EROFS_PCLUSTER_MAX_DSIZE of the kernel's erofs_fs.h
+MAX_ENCODED_SIZE = 1 << 20
+MAX_DECODED_SIZE = 12 << 20
+
+_LZ4_MAX_RATIO = 255
+_LZMA_MIN_DICTIONARY_SIZE = 4096
+_ZSTD_MAX_WINDOW_SIZE = 16 << 20
+
+
+def decompress(
+    algorithm: int, data: bytes, size: int, *, partial: bool, zero_padded: bool, offset: int
+) -> bytes:
+    """Return the ``size`` bytes that a cluster stands for.
+
+    Args:
+        algorithm: ``LZ4``, ``LZMA``, ``DEFLATE`` or ``ZSTD``.
+        data: The cluster, at most ``MAX_ENCODED_SIZE`` bytes, padding included.
+        size: Bytes wanted, at most ``MAX_DECODED_SIZE``.
+        partial: The cluster stands for more than ``size`` bytes; the first ones are wanted.
+        zero_padded: Zeros that fill the cluster's blocks stand in front of the stream, as in
+            every image but LZ4 ones for kernels before 5.4; those have them behind.
+        offset: Byte of the image at which the cluster lies, for errors.
+
+    Raises:
+        ImageError: The stream is damaged or gives another number of bytes, or the library for
+            the algorithm is not installed.
+    """
+    try:
+        if algorithm == LZ4:
+            output = _lz4(data, size, partial=partial, zero_padded=zero_padded)
+        else:
+            stream = data.lstrip(b"\0")
+            if algorithm == LZMA:
+                output = _micro_lzma(stream, size)
+            elif algorithm == DEFLATE:
+                output = _deflate(stream, size, partial=partial)
+            else:
+                output = _zstd(stream, size, partial=partial)
+    except (ValueError, zlib.error, lzma.LZMAError) as error:
+        raise ImageError(f"damaged {ALGORITHMS[algorithm]} data: {error}", offset=offset) from error
+    if len(output) != size:
+        raise ImageError(
+            f"{ALGORITHMS[algorithm]} data gives {len(output)} bytes, {size} are expected",
+            offset=offset,
+        )
+    return output
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ImageError(
+            f"{package} is needed to read this image", hint=f"pip install {package}"
+        ) from error
+
+
+def _lz4(data: bytes, size: int, *, partial: bool, zero_padded: bool) -> bytes:
+    block = _library("lz4.block")
+    stream = data.lstrip(b"\0") if zero_padded else data[: _lz4_stream_size(data, size)]
+    # The library decodes whole streams only: give a partial one room for all it can hold.
+    room = min(MAX_DECODED_SIZE, _LZ4_MAX_RATIO * len(stream)) if partial else size
+    try:
+        output: bytes = block.decompress(stream, uncompressed_size=room)
+    except block.LZ4BlockError as error:
+        raise ValueError(error) from error
+    return output[:size] if partial else output
+
+
+def _lz4_stream_size(data: bytes, size: int) -> int:
+    """Return how many bytes of ``data`` an LZ4 block takes that gives ``size`` bytes.
+
+    A block is a row of sequences: a token (high nibble: literals, low nibble: match length
+    less 4; 15 continues in bytes up to one below 255), the literals, a u16 match distance. The last
+    sequence ends behind its literals.
+    """
+    position = produced = 0
+
+    def length(nibble: int) -> int:
+        nonlocal position
+        total = nibble
+        while nibble == 15 and position < len(data):
+            byte = data[position]
+            position += 1
+            total += byte
+            if byte != 255:
+                break
+        return total
+
+    while position < len(data):
+        token = data[position]
+        position += 1
+        literals = length(token >> 4)
+        position += literals
+        produced += literals
+        if produced >= size:
+            break
+        position += 2
+        produced += 4 + length(token & 15)
+    return position
+
+
+def _micro_lzma(stream: bytes, size: int) -> bytes:
+    """Decode LZMA1 whose first byte, always 0, holds the inverted properties byte instead."""
+    if not stream:
+        return b""
+    properties = ~stream[0] & 0xFF
+    filters = [
+        {
+            "id": lzma.FILTER_LZMA1,
+            "lc": properties % 9,
+            "lp": properties // 9 % 5,
+            "pb": properties // 45,
+            # no distance can reach behind the first byte, so a larger one is never needed
+            "dict_size": max(size, _LZMA_MIN_DICTIONARY_SIZE),
+        }
+    ]
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    return decoder.decompress(b"\0" + stream[1:], max_length=size)
+
+
+def _deflate(stream: bytes, size: int, *, partial: bool) -> bytes:
+    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    output = decoder.decompress(stream, size)
+    if not partial and not decoder.eof and decoder.decompress(decoder.unconsumed_tail, 1):
+        raise ValueError(f"more than the {size} bytes expected")
+    return output
+
+
+def _zstd(stream: bytes, size: int, *, partial: bool) -> bytes:
+    zstandard = _library("zstandard")
+    decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_SIZE)
+    try:
+        with decoder.stream_reader(stream) as reader:
+            output: bytes = reader.read(size)
+            more = b"" if partial else reader.read(1)
+    except zstandard.ZstdError as error:
+        raise ValueError(error) from error
+    if more:
+        raise ValueError(f"more than the {size} bytes expected")
+    return output
