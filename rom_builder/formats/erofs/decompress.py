@@ -70,7 +70,11 @@ def _library(name: str) -> Any:
 
 def _lz4(data: bytes, size: int, *, partial: bool, zero_padded: bool) -> bytes:
     block = _library("lz4.block")
-    stream = data.lstrip(b"\0") if zero_padded else data[: _lz4_stream_size(data, size)]
+    if zero_padded:
+        stream = data.lstrip(b"\0")
+    else:  # mkfs.erofs cut extents of such images short without saying so
+        stream = data[: _lz4_stream_size(data)]
+        partial = True
     # The library decodes whole streams only: give a partial one room for all it can hold.
     room = min(MAX_DECODED_SIZE, _LZ4_MAX_RATIO * len(stream)) if partial else size
     try:
@@ -80,37 +84,36 @@ def _lz4(data: bytes, size: int, *, partial: bool, zero_padded: bool) -> bytes:
     return output[:size] if partial else output
 
 
-def _lz4_stream_size(data: bytes, size: int) -> int:
-    """Return how many bytes of ``data`` an LZ4 block takes that gives ``size`` bytes.
+def _lz4_stream_size(data: bytes) -> int:
+    """Return how many bytes the LZ4 block takes that ``data`` starts with; zeros follow it.
 
     A block is a row of sequences: a token (high nibble: literals, low nibble: match length
-    less 4; 15 continues in bytes up to one below 255), the literals, a u16 match distance. The last
-    sequence ends behind its literals.
+    less 4; 15 goes on in bytes, up to one below 255), the literals, a u16 match distance, never
+    0. The last sequence ends behind its literals.
     """
-    position = produced = 0
-
-    def length(nibble: int) -> int:
-        nonlocal position
-        total = nibble
-        while nibble == 15 and position < len(data):
-            byte = data[position]
-            position += 1
-            total += byte
-            if byte != 255:
-                break
-        return total
-
+    position = 0
     while position < len(data):
         token = data[position]
         position += 1
-        literals = length(token >> 4)
+        literals = token >> 4
+        if literals == 15:
+            more = _lz4_run(data, position)
+            literals += sum(data[position:more])
+            position = more
         position += literals
-        produced += literals
-        if produced >= size:
+        if not any(data[position : position + 2]):
             break
         position += 2
-        produced += 4 + length(token & 15)
+        if token & 15 == 15:
+            position = _lz4_run(data, position)
     return position
+
+
+def _lz4_run(data: bytes, position: int) -> int:
+    """Return where a length ends that goes on from ``position``: behind a byte below 255."""
+    while position < len(data) and data[position] == 255:
+        position += 1
+    return position + 1
 
 
 def _micro_lzma(stream: bytes, size: int) -> bytes:
