@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import lzma
 import zlib
+from functools import cache
 from typing import Any
 
 from rom_builder.errors import ImageError
@@ -58,6 +59,7 @@ def decompress(
     return output
 
 
+@cache
 def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)

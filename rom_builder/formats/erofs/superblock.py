@@ -247,9 +247,10 @@ def _parse_configurations(image: Source, bits: int, extslots: int) -> tuple[str,
         if not bits >> algorithm & 1:
             continue
         length = int.from_bytes(image.read_at(position, 2), "little")
-        if length < (14 if algorithm in (LZ4, LZMA) else 6):
+        expected = 14 if algorithm in (LZ4, LZMA) else 6
+        if length < expected:
             raise ImageError(f"{name} configuration of {length} bytes", offset=position)
-        record = image.read_at(position + 2, length)
+        record = image.read_at(position + 2, expected)
         if algorithm == LZMA:
             dictionary_size, format_ = struct.unpack_from("<IH", record)
             known = format_ == 0 and dictionary_size <= _LZMA_MAX_DICTIONARY_SIZE
