@@ -9,11 +9,9 @@ from pathlib import Path
 
 from rom_builder.formats.source import BytesSource
 
-FIXTURES = Path(__file__).parent / "fixtures" / "erofs"
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "erofs"
 
-# Options of mkfs.erofs 1.9.3 (`legacy` and `compact`: 1.5) for each fixture; all have -T1700000000
-# and -U00000000-1111-2222-3333-444444444444. Write the tree with write_tree() as root to make
-# them again.
+# Options of mkfs.erofs for each fixture; tests/fixtures/make_erofs.py makes them again.
 OPTIONS = {
     "plain": "-Ladam",
     "chunks": "--chunksize=4096 -Eforce-chunk-indexes",
@@ -28,7 +26,7 @@ OPTIONS = {
     "zstd": "-zzstd,level=19 -C8192 -Eztailpacking",
     "zstd-dedupe": "-b512 -zzstd,level=19 -C1024 -Ededupe",
     "zstd-fragments": "-zzstd,level=19 -C8192 -Eall-fragments --xattr-prefix=user.longer.",
-    "device": "--chunksize=4096 --blobdev=/dev/shm/blob",  # the device itself is not kept
+    "device": "--chunksize=4096 --blobdev=device",  # which is not kept
     "legacy": "-zlz4hc -Elegacy-compress",
     "prefixes": "-b1024 -zlz4 --xattr-prefix=user.longer.",
 }
