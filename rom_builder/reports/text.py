@@ -145,9 +145,9 @@ def why(report: Report) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, so that a name in an image cannot steer the terminal.
+    r"""Replace control characters, so that a name in an image cannot steer the terminal.
 
-    >>> printable("a\\x1b[2Jb")
+    >>> printable("a\x1b[2Jb")
     'a?[2Jb'
     """
     return "".join(c if c.isprintable() else "?" for c in text)
