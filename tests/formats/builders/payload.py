@@ -83,7 +83,7 @@ def full_ops(image: bytes, kinds: Sequence[int], blocks: int = 4) -> list[Op]:
 
 @dataclass
 class Spec:
-    """A payload to write; ``sign`` takes a SHA-256 digest, ``padded`` is the size of a signature."""
+    """A payload to write; ``sign`` takes a SHA-256 digest, ``padded`` is a signature's size."""
 
     parts: list[Part]
     sign: Callable[[bytes], bytes] | None = None
