@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import BytesSource, Source
@@ -49,7 +49,7 @@ class CpioEntry:
         name: Its path, as written.
         mode: Kind and permission bits.
         device: Major and minor number of a special file.
-        checksum: Sum of the content's bytes; None in archives without checksums.
+        checksum: Sum of a file's bytes; None in archives without checksums.
         offset: Where its header lies.
     """
 
@@ -141,7 +141,8 @@ class CpioTree:
             return
         if not path:
             return
-        if entry.checksum is not None and sum(entry.content) & 0xFFFF_FFFF != entry.checksum:
+        summed = entry.checksum is not None and kind is NodeKind.FILE and len(entry.content)
+        if summed and sum(entry.content) & 0xFFFF_FFFF != entry.checksum:
             self.unread.append(Unread(path, "its content does not match its checksum"))
             return
         target = None
@@ -177,7 +178,7 @@ class CpioTree:
             node = self._nodes[name]
             if node.inode == archive << 32 | entry.inode:
                 self._contents[name] = content
-                self._nodes[name] = _resized(node, len(content))
+                self._nodes[name] = replace(node, size=len(content))
 
     def _complete(self) -> None:
         """Add folders that are only implied; set aside what lies inside something else."""
@@ -199,12 +200,6 @@ class CpioTree:
         if found is None or found.kind is not NodeKind.FILE:
             raise ImageError("the archive has no such file", path=node.path)
         return BytesSource(self._contents[node.path])
-
-
-def _resized(node: Node, size: int) -> Node:
-    from dataclasses import replace
-
-    return replace(node, size=size)
 
 
 def _every_entry(data: memoryview) -> Iterator[CpioEntry]:
