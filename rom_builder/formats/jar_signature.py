@@ -1,0 +1,346 @@
+"""JAR signatures: scheme v1 of APKs, and of OTA packages before whole-file signatures.
+
+Three steps lead from a key to a file::
+
+    META-INF/X.RSA (.DSA, .EC)   CMS SignedData (RFC 5652) over the bytes of X.SF
+    META-INF/X.SF                digest of the whole MANIFEST.MF, or of each of its sections
+    META-INF/MANIFEST.MF         digest of every entry
+
+Both text files consist of sections that an empty line ends; a line that starts with a space goes on
+with the one before. Which entries need no digest: AOSP apksig, ``V1SchemeVerifier``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from rom_builder.errors import ImageError
+from rom_builder.formats.apk_signer import ApkSigner, Scheme, signature_fault
+from rom_builder.formats.der import (
+    CONTEXT_0,
+    CONTEXT_1,
+    OCTET_STRING,
+    OID,
+    SEQUENCE,
+    SET,
+    DerReader,
+)
+from rom_builder.formats.x509 import Certificate, parse_certificate
+from rom_builder.formats.zip import ZipArchive, ZipEntry
+
+MANIFEST = "META-INF/MANIFEST.MF"
+MAX_FILE_SIZE = 32 << 20
+"""Bytes of a manifest, signature file or CMS that are read."""
+MAX_SIGNERS = 10
+"""Signature blocks of one archive that are read, as in the later schemes."""
+
+_BLOCK = re.compile(r"META-INF/[^/]+\.(?:RSA|DSA|EC)", re.IGNORECASE)
+_UNSIGNED = re.compile(
+    r".*/|META-INF/(?:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.IGNORECASE
+)
+"""Names of entries that have no digest: folders and the signature itself."""
+_SECTION = re.compile(rb"(?:[^\r\n]+(?:\r\n|\n|\r|\Z))+(?:\r\n|\n|\r)*")
+
+_DIGESTS = ("SHA-512", "SHA-384", "SHA-256", "SHA-1", "MD5")
+"""Digests of text files, strongest first: of several, Android takes the strongest it knows."""
+_SPELLINGS = {"SHA1": "SHA-1", "SHA": "SHA-1", "SHA256": "SHA-256", "SHA512": "SHA-512"}
+
+_DIGEST_OIDS = {
+    bytes.fromhex("2a864886f70d0205"): "MD5",
+    bytes.fromhex("2b0e03021a"): "SHA-1",
+    bytes.fromhex("608648016503040204"): "SHA-224",
+    bytes.fromhex("608648016503040201"): "SHA-256",
+    bytes.fromhex("608648016503040202"): "SHA-384",
+    bytes.fromhex("608648016503040203"): "SHA-512",
+}
+"""Digest by OID content: RFC 3370, 2 and RFC 5754, 2."""
+_SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
+_CONTENT_TYPE = bytes.fromhex("2a864886f70d010903")
+_MESSAGE_DIGEST = bytes.fromhex("2a864886f70d010904")
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """One SignerInfo of a CMS with the certificate it names."""
+
+    certificate: Certificate
+    digest: str
+    signature: bytes
+    attributes: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """A manifest or signature file: main attributes, sections by name, and their bytes."""
+
+    data: bytes
+    main: Mapping[str, str]
+    main_bytes: bytes
+    sections: Mapping[str, Mapping[str, str]]
+    section_bytes: Mapping[str, bytes]
+
+
+def read_jar_signers(
+    archive: ZipArchive, *, verify: bool = False, present: Collection[Scheme] | None = None
+) -> tuple[ApkSigner, ...]:
+    """Return the signers of a JAR signature, in the order of their names.
+
+    Always checked: each CMS over its signature file, and that file's digest of the manifest.
+
+    Args:
+        archive: An APK, a JAR or an OTA package.
+        verify: Also check the digest of every entry.
+        present: Later schemes that an APK has too: a signature file that announces one which is
+            absent was stripped of it. None for what is no APK.
+
+    Raises:
+        ImageError: A part of the signature is damaged.
+    """
+    blocks = sorted(name for name in archive.entries if _BLOCK.fullmatch(name))
+    if not blocks:
+        return ()
+    if len(blocks) > MAX_SIGNERS:
+        raise ImageError(f"{len(blocks)} JAR signatures, at most {MAX_SIGNERS} are read")
+    by_upper = {name.upper(): entry for name, entry in archive.entries.items()}
+    manifest = None
+    if MANIFEST in archive.entries:
+        manifest = _parse_manifest(_content(archive, archive.entries[MANIFEST]), MANIFEST)
+    entry_faults = _entry_faults(archive, manifest) if verify and manifest else []
+    signers: list[ApkSigner] = []
+    for block in blocks:
+        signature_file = by_upper.get(block.rpartition(".")[0].upper() + ".SF")
+        faults = list(entry_faults)
+        text = b""
+        if manifest is None:
+            faults.append(f"{MANIFEST} is missing")
+        if signature_file is None:
+            faults.append(f"{block} has no signature file")
+        else:
+            text = _content(archive, signature_file)
+            if manifest is not None:
+                parsed = _parse_manifest(text, signature_file.name)
+                faults += _manifest_faults(parsed, signature_file.name, manifest, verify=verify)
+                faults += _stripped(parsed, present)
+        signers += _block_signers(archive, block, text, faults, verify=verify)
+    return tuple(signers)
+
+
+def _block_signers(
+    archive: ZipArchive, block: str, text: bytes, faults: list[str], *, verify: bool
+) -> Iterator[ApkSigner]:
+    data = _content(archive, archive.entries[block])
+    try:
+        certificates, signatures = _parse_cms(data)
+    except ImageError as error:
+        raise error.within(block) from error
+    for signature in signatures:
+        own = signature.certificate
+        fault = _signature_fault(signature, text)
+        yield ApkSigner(
+            scheme="v1",
+            certificates=(own, *(other for other in certificates if other is not own)),
+            digest_algorithms=(signature.digest,),
+            block=block,
+            faults=(*([f"{block}: {fault}"] if fault else []), *faults),
+            verified=verify,
+        )
+
+
+def _content(archive: ZipArchive, entry: ZipEntry) -> bytes:
+    return archive.read(entry, limit=MAX_FILE_SIZE)
+
+
+def _parse_cms(data: bytes) -> tuple[list[Certificate], list[_Signature]]:
+    """Return the certificates and signers of a SignedData."""
+    info = DerReader(data).inside(SEQUENCE, "a CMS ContentInfo")
+    if info.content(OID, "id-signedData") != _SIGNED_DATA:
+        raise ImageError("the CMS is not SignedData", offset=info.offset)
+    signed = info.inside(CONTEXT_0, "SignedData").inside(SEQUENCE, "SignedData")
+    signed.integer("the version of SignedData")
+    signed.content(SET, "the set of digest algorithms")
+    signed.content(SEQUENCE, "the description of the content")
+    certificates = []
+    if signed.peek() == CONTEXT_0:
+        bag = signed.inside(CONTEXT_0, "the certificates")
+        while bag.peek() is not None:
+            certificates.append(parse_certificate(bag.element(SEQUENCE, "a certificate")))
+    if signed.peek() == CONTEXT_1:
+        signed.content(CONTEXT_1, "revocation lists")
+    signers = signed.inside(SET, "the set of signers")
+    signatures: list[_Signature] = []
+    while signers.peek() is not None:
+        if len(signatures) == MAX_SIGNERS:
+            raise ImageError(f"more than {MAX_SIGNERS} signers", offset=signers.offset)
+        signer = signers.inside(SEQUENCE, "a SignerInfo")
+        signatures.append(_parse_signer(signer, data, certificates))
+    if not signatures:
+        raise ImageError("the CMS has no signer", offset=signers.offset)
+    return certificates, signatures
+
+
+def _parse_signer(signer: DerReader, data: bytes, certificates: list[Certificate]) -> _Signature:
+    signer.integer("the version of SignerInfo")
+    at = signer.offset
+    name = signer.inside(SEQUENCE, "issuer and serial number")
+    who = name.element(SEQUENCE, "an issuer"), name.integer("a serial number")
+    own = [other for other in certificates if (other.issuer_der, other.serial) == who]
+    if not own:
+        raise ImageError("the signer's certificate is missing", offset=at)
+    at = signer.offset
+    oid = signer.inside(SEQUENCE, "a digest algorithm").content(OID, "a digest algorithm")
+    if oid not in _DIGEST_OIDS:
+        raise ImageError(f"the digest algorithm is unknown (OID {oid.hex()})", offset=at)
+    attributes = None
+    if signer.peek() == CONTEXT_0:
+        start = signer.offset
+        signer.content(CONTEXT_0, "signed attributes")
+        # RFC 5652, 5.4: signed is the same DER with the tag of a SET.
+        attributes = bytes([SET]) + data[start + 1 : signer.offset]
+    signer.content(SEQUENCE, "a signature algorithm")
+    signature = signer.content(OCTET_STRING, "a signature")
+    return _Signature(own[0], _DIGEST_OIDS[oid], signature, attributes)
+
+
+def _signature_fault(signature: _Signature, text: bytes) -> str | None:
+    signed = text
+    if signature.attributes is not None:
+        signed = signature.attributes
+        attributes = _attributes(signed)
+        if _CONTENT_TYPE not in attributes:
+            return "the signed attributes lack a content type"
+        if attributes.get(_MESSAGE_DIGEST) != _digest(signature.digest, text):
+            return "the signed attributes hold another digest of the signature file"
+    return signature_fault(
+        signature.certificate.spki, signature.digest, signature.signature, signed
+    )
+
+
+def _attributes(encoded: bytes) -> dict[bytes, bytes]:
+    """Return the value of each attribute whose value is one OCTET STRING; of others nothing."""
+    attributes: dict[bytes, bytes] = {}
+    reader = DerReader(encoded).inside(SET, "signed attributes")
+    while reader.peek() is not None:
+        at = reader.offset
+        attribute = reader.inside(SEQUENCE, "a signed attribute")
+        kind = attribute.content(OID, "the kind of an attribute")
+        if kind in attributes:
+            raise ImageError("a signed attribute occurs twice", offset=at)
+        values = attribute.inside(SET, "the values of an attribute")
+        is_octets = values.peek() == OCTET_STRING
+        attributes[kind] = values.content(OCTET_STRING, "a value") if is_octets else b""
+    return attributes
+
+
+def _parse_manifest(data: bytes, path: str) -> _Manifest:
+    sections: dict[str, Mapping[str, str]] = {}
+    section_bytes: dict[str, bytes] = {}
+    main: Mapping[str, str] | None = None
+    main_bytes = b""
+    for found in _SECTION.finditer(data):
+        attributes = _section(found[0], path, found.start())
+        if main is None:
+            main, main_bytes = attributes, found[0]
+            continue
+        name = attributes.get("name")
+        if name is None or name in sections:
+            what = "has no name" if name is None else f"{name!r} occurs twice"
+            raise ImageError(f"a section {what}", path=path, offset=found.start())
+        sections[name] = attributes
+        section_bytes[name] = found[0]
+    return _Manifest(data, main or {}, main_bytes, sections, section_bytes)
+
+
+def _section(data: bytes, path: str, offset: int) -> dict[str, str]:
+    """Return the attributes of one section by their names in lower case."""
+    attributes: dict[str, str] = {}
+    for line in re.sub(rb"(?:\r\n|\n|\r) ", b"", data).splitlines():
+        name, colon, value = line.partition(b": ")
+        if not line:
+            continue
+        if not colon:
+            raise ImageError(f"a line without a colon: {line[:60]!r}", path=path, offset=offset)
+        attributes[name.decode(errors="replace").lower()] = value.decode(errors="replace")
+    return attributes
+
+
+def _strongest(attributes: Mapping[str, str], suffix: str) -> tuple[str, bytes] | None:
+    """Return the strongest digest among ``<algorithm>-<suffix>`` attributes."""
+    found = {}
+    for name, value in attributes.items():
+        if name.endswith(suffix):
+            algorithm = name[: -len(suffix)].upper()
+            found[_SPELLINGS.get(algorithm, algorithm)] = value
+    for algorithm in _DIGESTS:
+        if algorithm in found:
+            try:
+                return algorithm, base64.b64decode(found[algorithm], validate=True)
+            except (binascii.Error, ValueError):
+                return algorithm, b""
+    return None
+
+
+def _digest(algorithm: str, data: bytes) -> bytes:
+    return hashlib.new(algorithm.replace("-", ""), data, usedforsecurity=False).digest()
+
+
+def _matches(attributes: Mapping[str, str], suffix: str, data: bytes) -> bool:
+    strongest = _strongest(attributes, suffix)
+    return strongest is not None and _digest(strongest[0], data) == strongest[1]
+
+
+def _manifest_faults(
+    signed: _Manifest, path: str, manifest: _Manifest, *, verify: bool
+) -> list[str]:
+    """Return why a signature file does not vouch for the manifest."""
+    faults = []
+    if not _matches(signed.main, "-digest-manifest", manifest.data):
+        wrong = [
+            name
+            for name, data in manifest.section_bytes.items()
+            if not _matches(signed.sections.get(name, {}), "-digest", data)
+        ]
+        main = "-digest-manifest-main-attributes"
+        if _strongest(signed.main, main) and not _matches(signed.main, main, manifest.main_bytes):
+            faults.append(f"{path} has another digest of the manifest's main attributes")
+        if wrong or not manifest.sections:
+            more = f", nor of {len(wrong)} of its sections (first: {wrong[0]!r})" if wrong else ""
+            faults.append(f"{path} has no right digest of the manifest{more}")
+    elif verify and (unnamed := manifest.sections.keys() - signed.sections.keys()):
+        faults.append(f"{path} does not name {len(unnamed)} entries (first: {min(unnamed)!r})")
+    return faults
+
+
+def _stripped(signed: _Manifest, present: Collection[Scheme] | None) -> Iterator[str]:
+    """Yield the schemes that a signature file announces and that are absent."""
+    if present is None:
+        return
+    for number in signed.main.get("x-android-apk-signed", "").split(","):
+        scheme = f"v{number.strip()}"
+        if scheme in ("v2", "v3") and scheme not in present:
+            yield f"a {scheme} signature was there and is missing"
+
+
+def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
+    """Return which entries are not those of the manifest."""
+    faults = []
+    for name, entry in archive.entries.items():
+        if _UNSIGNED.fullmatch(name):
+            continue
+        strongest = _strongest(manifest.sections.get(name, {}), "-digest")
+        if strongest is None:
+            faults.append(f"{name!r} has no digest in the manifest")
+            continue
+        algorithm, wanted = strongest
+        hasher = hashlib.new(algorithm.replace("-", ""), usedforsecurity=False)
+        for piece in archive.stream(entry):
+            hasher.update(piece)
+        if hasher.digest() != wanted:
+            faults.append(f"{name!r} is not the file that was signed")
+    missing = manifest.sections.keys() - archive.entries.keys()
+    faults += [f"{name!r} was signed and is missing" for name in sorted(missing)]
+    return faults
