@@ -94,16 +94,12 @@ class AttributeReader:
     def read_inline_data(self, inode: Inode) -> bytes:
         """Return the content of an inode that keeps it in place of a block map.
 
+        It may be shorter than the inode's size; the kernel reads what is missing as zeros.
+
         Raises:
-            ImageError: The attribute that holds the rest is damaged or too short.
+            ImageError: The attribute that holds the rest is damaged.
         """
-        content = inode.block + (self._read_body(inode).inline_data or b"")
-        if inode.size > len(content):
-            raise ImageError(
-                f"inode {inode.number} has {len(content)} of {inode.size} bytes inline",
-                offset=inode.offset + 4,
-            )
-        return content[: inode.size]
+        return (inode.block + (self._read_body(inode).inline_data or b""))[: inode.size]
 
     def _read_body(self, inode: Inode) -> Attributes:
         body = inode.body
