@@ -86,7 +86,7 @@ def decompress_exactly(codec: Codec, data: bytes, size: int) -> bytes:
     return content
 
 
-class _Damaged(Exception):  # noqa: N818
+class _Damaged(Exception):
     """Why a stream cannot be decoded."""
 
 

@@ -71,7 +71,7 @@ def _xz() -> Decompress:
 
 
 def _lz4() -> Decompress:
-    import lz4.block  # type: ignore[import-untyped]
+    import lz4.block
 
     def decompress(data: bytes, limit: int) -> bytes:
         try:
