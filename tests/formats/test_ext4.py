@@ -374,12 +374,14 @@ def test_an_indirect_block_that_points_to_itself_ends() -> None:
 def test_folders_that_share_their_blocks_end() -> None:
     image, reader = android()
     block = first_block(reader, "names") // 4096
-    inode = inode_offset(reader, "names")
-    room = struct.pack("<4H4x", 0xF30A, 4, 4, 0)
-    extents = [struct.pack("<IHHI", 60 * index, 60, 0, block) for index in range(4)]
-    image[inode + 40 : inode + 100] = room + b"".join(extents)
-    struct.pack_into("<I", image, inode + 4, 240 * 4096)
-    assert reasons(opened(image))
+    for path, count in (("names", 200), ("deep", 100)):
+        inode = inode_offset(reader, path)
+        struct.pack_into("<I", image, inode + 4, count * 4096)
+        root = struct.pack("<4H4xIHHI", 0xF30A, 1, 4, 0, 0, 50, 0, block)
+        image[inode + 40 : inode + 40 + len(root)] = root
+    told = reasons(opened(image))
+    assert "deep: the folder has 204800 of 409600 bytes" in told
+    assert "names: folders share blocks" in told
 
 
 @pytest.mark.parametrize(
