@@ -227,6 +227,13 @@ EXT4_OPTIONS = {
     "ext4-checksums.img": ["-b", "1024", "-O", "^has_journal,metadata_csum,64bit,ea_inode"],
     "ext4-inline.img": ["-b", "4096", "-O", "^has_journal,inline_data"],
 }
+SQUASHFS_OPTIONS = {
+    "squashfs-gzip.img": ["-comp", "gzip"],
+    "squashfs-lz4.img": ["-comp", "lz4"],
+    "squashfs-plain.img": ["-noI", "-noId", "-noX"],
+    "squashfs-xz.img": ["-comp", "xz"],
+    "squashfs-zstd.img": ["-comp", "zstd"],
+}
 _UUID = "11111111-2222-4333-8444-555555555555"
 
 
@@ -268,10 +275,9 @@ def _write_fixtures() -> None:
             make_ext4(source, image, options)
             hash_folders(image)
             (DATA / f"{name}.gz").write_bytes(gzip.compress(image.read_bytes(), 9, mtime=0))
-        for codec in ("gzip", "xz", "lz4", "zstd"):
-            make_squashfs(source, image, ["-comp", codec, "-b", "4096"])
-            packed = gzip.compress(image.read_bytes(), 9, mtime=0)
-            (DATA / f"squashfs-{codec}.img.gz").write_bytes(packed)
+        for name, options in SQUASHFS_OPTIONS.items():
+            make_squashfs(source, image, ["-b", "4096", *options])
+            (DATA / f"{name}.gz").write_bytes(gzip.compress(image.read_bytes(), 9, mtime=0))
 
 
 if __name__ == "__main__":

@@ -243,16 +243,16 @@ class Ext4:
             yield content[60:], inode.offset
             return
         block_size = self._volume.block_size
+        # Each block belongs to one folder: all of them cannot have more than there are.
+        walk.blocks_left -= -(-inode.size // block_size)
+        if walk.blocks_left < 0:
+            raise ImageError("folders share blocks", offset=inode.offset + 4)
         next_block = 0
         for run in map_blocks(self._volume, inode):
             if run.logical != next_block:
                 break
             next_block += run.count
             for block in range(run.physical, run.physical + run.count):
-                # Each block belongs to one folder: folders cannot have more than there are.
-                walk.blocks_left -= 1
-                if walk.blocks_left < 0:
-                    raise ImageError("folders share blocks", offset=inode.offset + 40)
                 try:
                     area = self._volume.block(block)
                     if self.superblock.has_checksums:

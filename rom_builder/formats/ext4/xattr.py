@@ -27,6 +27,7 @@ from rom_builder.formats.ext4.volume import Volume
 _MAGIC = 0xEA020000
 _ENTRY = struct.Struct("<BBHII4x")
 _VALUE_LIMIT = 65536  # XATTR_SIZE_MAX of Linux
+_SIZE_LIMIT = 1 << 20  # values in one place; they could all name the same bytes
 _BLOCKS_KEPT = 64
 
 _ACL_ACCESS, _ACL_DEFAULT, _SYSTEM = 2, 3, 7
@@ -127,7 +128,11 @@ class AttributeReader:
         values: dict[str, bytes] = {}
         inline_data: bytes | None = None
         inodes: set[int] = set()
+        left = _SIZE_LIMIT
         for index, name, value, value_inode, size in _entries(area, start, offset):
+            left -= size
+            if left < 0:
+                raise ImageError(f"attributes of more than {_SIZE_LIMIT} bytes", offset=offset)
             if value_inode:
                 value = self._read_value(value_inode, size)
                 inodes.add(value_inode)
