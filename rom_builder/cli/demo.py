@@ -47,7 +47,7 @@ def demo(folder: Path, no_walk: bool) -> None:
 
     DIR must be absent or empty. The ROM is an unsigned file-based OTA package of an imaginary phone
     whose messaging is on by default, pre-ticked and unencrypted. Each command is shown as you would
-    type it, and run.
+    type it, and run; the throw-away signing key stays in your data folder.
 
     \b
     Example:
