@@ -1,4 +1,4 @@
-"""Where the policies, templates and signing profiles that ship with the project lie."""
+"""Where the policies, templates, signing profiles and examples that ship with the project lie."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["policies", "templates", "signing"]
+Kind = Literal["policies", "templates", "signing", "examples"]
 
 
 @cache

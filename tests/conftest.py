@@ -6,6 +6,9 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("long", max_examples=3000, deadline=None)
 
 REQUIRED = os.environ.get("ROM_BUILDER_REQUIRE_TOOLS") == "1"
 """Set in CI: a missing foreign judge is then a failure, not a skip."""

@@ -35,7 +35,13 @@ passphrase_option = click.option(
 
 @click.group("keys")
 def keys() -> None:
-    """Make and inspect signing keys."""
+    """Make and inspect signing keys.
+
+    \b
+    Examples:
+      rom-builder keys new ota --role ota
+      rom-builder keys inspect ota.x509.pem
+    """
 
 
 @keys.command("new")
@@ -58,6 +64,10 @@ def new(
     """Make a key, NAME.pem, and its certificate, NAME.x509.pem.
 
     Refuses kinds that the devices would refuse, and never overwrites a file.
+
+    \b
+    Example:
+      rom-builder keys new ota --role ota --subject "Example OTA 2027"
     """
     certificate_path = _beside(name, ".x509.pem")
     key_path = _beside(name, ".pem")
@@ -90,6 +100,10 @@ def inspect(files: tuple[Path, ...], passphrase_file: Path | None) -> None:
     """Say what the keys in FILES are: fingerprints, fitness, whether publicly known or weak.
 
     Reads certificates, public and private keys, OTA packages, otacerts.zip and APKs.
+
+    \b
+    Example:
+      rom-builder keys inspect ota.zip otacerts.zip ota.x509.pem
     """
     now = datetime.now(UTC)
     for path in files:

@@ -81,7 +81,7 @@ def plan(
 
 def shown(rom: Rom, made: Plan, notes: tuple[str, ...], *, color: bool) -> Iterator[str]:
     """Yield a plan as a person reads it: each edit with its reason, then what it cannot reach."""
-    from rom_builder.reports.text import printable
+    from rom_builder.reports.text import counted, printable
 
     for edit in made.edits:
         yield from (
@@ -93,9 +93,11 @@ def shown(rom: Rom, made: Plan, notes: tuple[str, ...], *, color: bool) -> Itera
         yield f"    {printable(obstacle.hint)}"
     for note in notes:
         yield f"note: {printable(note)}"
-    count = len(made.edits)
-    yield f"{count} {'file' if count == 1 else 'files'} would change, " + (
-        f"{len(made.obstacles)} need a new version" if made.obstacles else "nothing else is needed"
+    needed = {obstacle.path.partition("!/")[0] for obstacle in made.obstacles}
+    yield f"{counted(len(made.edits), 'file')} would change; " + (
+        f"{counted(len(needed), 'file')} must be brought in a new version"
+        if needed
+        else "nothing else is needed"
     )
 
 

@@ -9,7 +9,13 @@ import click
 
 @click.group()
 def policy() -> None:
-    """Work with policies and profiles, without a ROM."""
+    """Work with policies and profiles, without a ROM.
+
+    \b
+    Examples:
+      rom-builder policy list
+      rom-builder policy validate my-policy.yaml
+    """
 
 
 @policy.command()
@@ -18,6 +24,10 @@ def validate(files: tuple[str, ...]) -> None:
     """Check policy and profile files, and all that they extend.
 
     Every problem of every FILE is reported at once, with line and column.
+
+    \b
+    Example:
+      rom-builder policy validate my-policy.yaml my-profile.yaml
     """
     from rom_builder.errors import PolicyError, Problem
     from rom_builder.mechanisms import binding_models
@@ -46,7 +56,12 @@ def validate(files: tuple[str, ...]) -> None:
     help="A file or the id of a shipped policy; may be given several times.",
 )
 def show(refs: tuple[str, ...]) -> None:
-    """Print what policies demand together, each line with the place it comes from."""
+    """Print what policies demand together, each line with the place it comes from.
+
+    \b
+    Example:
+      rom-builder policy show -p messaging-opt-in -p rom-baseline
+    """
     from rom_builder.mechanisms import binding_models
     from rom_builder.policy.load import load_policies
     from rom_builder.policy.show import show as render
@@ -57,7 +72,12 @@ def show(refs: tuple[str, ...]) -> None:
 @policy.command()
 @click.argument("kind", type=click.Choice(["policy", "profile"]), default="policy")
 def schema(kind: Literal["policy", "profile"]) -> None:
-    """Print the JSON schema of policy or profile files, for editors."""
+    """Print the JSON schema of policy or profile files, for editors.
+
+    \b
+    Example:
+      rom-builder policy schema > policy.schema.json
+    """
     from rom_builder.policy.schema import encode_schema, policy_schema, profile_schema
 
     if kind == "policy":
@@ -70,7 +90,12 @@ def schema(kind: Literal["policy", "profile"]) -> None:
 
 @policy.command(name="list")
 def list_() -> None:
-    """List the policies and profiles that come with rom-builder."""
+    """List the policies and profiles that come with rom-builder.
+
+    \b
+    Example:
+      rom-builder policy list
+    """
     from rom_builder.policy.load import shipped
     from rom_builder.policy.yaml import load_yaml
 

@@ -35,6 +35,11 @@ def verify(context: click.Context, package: Path, trusted: tuple[Path, ...]) -> 
 
     Exit code 0: recovery would accept it. 1: it would not, or bytes that no signature covers were
     changed. 2: could not be found out.
+
+    \b
+    Examples:
+      rom-builder verify ota.zip
+      rom-builder verify ota.zip --cert ota.x509.pem
     """
     with closing(FileSource(package)) as source:
         certificates = [found for path in trusted for found in _read_trusted(path)]

@@ -22,6 +22,8 @@ from rom_builder.rom import READ_LIMIT, Rom, RomFile
 URL = re.compile(r"\b(https?)://([^\s/:?#\"'<>\\]+)[^\s\"'<>\\]*", re.IGNORECASE)
 ANY_URL = re.compile(rb"https?://")
 ANY_URL_UTF16 = re.compile(rb"h\0t\0t\0p\0(?:s\0)?:\0/\0/\0")
+XML_NAMESPACE = re.compile(r"http://(?:schemas\.android\.com/|www\.w3\.org/\d{4}/)")
+"""Names that look like addresses; nobody contacts them."""
 MAX_URL = 200
 """Characters of a URL that evidence keeps."""
 PER_FILE = 500
@@ -133,7 +135,7 @@ def _unique(
     for offset, text in texts:
         for match in URL.finditer(text.split("\0", 1)[0]):
             url = match[0][:MAX_URL]
-            if url not in seen and len(seen) < PER_FILE:
+            if url not in seen and len(seen) < PER_FILE and not XML_NAMESPACE.match(url):
                 seen.add(url)
                 host = match[2].rpartition("@")[2].lower().rstrip(".")
                 place = Location(name, offset)

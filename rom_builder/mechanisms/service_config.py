@@ -52,7 +52,7 @@ class ServiceConfigMechanism:
     options = ServiceConfig
 
     def read(self, rom: Rom, packages: Packages, binding: ServiceConfig) -> Iterator[Found]:
-        label = f"{binding.select} of {binding.file}"
+        label = binding.select  # every reading says its file besides
         file = rom.find(binding.file)
         if file is None:
             return

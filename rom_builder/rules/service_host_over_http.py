@@ -132,7 +132,7 @@ def host_not_in_policy(case: Case, facts: Facts) -> Iterator[Finding]:
     if outside:
         yield case.finding(
             Status.FAIL,
-            f"the service's programs spell out {len(outside)} hosts that the policy does not name",
+            f"the service's programs spell out hosts that the policy does not name: {len(outside)}",
             evidence_of(outside[host] for host in sorted(outside)),
             layer=Layer.CODED,
             severity=Severity.NOTE,

@@ -1,0 +1,60 @@
+# Everything is set up on first use: `make demo` and `make test` need python3 (3.11 or later) and make.
+# The foreign tools that judge the tests are installed when run as root on Debian or Ubuntu.
+
+VENV := .venv
+RUN := $(VENV)/bin
+ROM ?=
+BENCH ?=
+ROUNDS ?= 20
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+ifeq ($(CI),true)
+export ROM_BUILDER_REQUIRE_TOOLS := 1
+endif
+
+.PHONY: help demo test lint bench fuzz schema clean judges
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.installed ## Walk an example ROM from failing to compliant
+	@rm -rf .cache/demo && mkdir -p .cache
+	@XDG_DATA_HOME="$(CURDIR)/.cache/data" $(RUN)/rom-builder demo .cache/demo
+
+test: lint judges ## Check style and types, run all tests
+	$(RUN)/pytest -n auto
+
+lint: $(VENV)/.installed-dev ## Check style and types
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+bench: $(VENV)/.installed-dev ## Measure check and start-up (ROM=path, BENCH="--runs 5 --save")
+	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)
+	$(RUN)/python -m bench.help $(BENCH)
+
+fuzz: $(VENV)/.installed-dev ## Run the property tests again and again (ROUNDS=20)
+	for round in $$(seq $(ROUNDS)); do \
+	    $(RUN)/pytest -n auto -m hypothesis --hypothesis-profile long || exit 1; \
+	done
+
+schema: $(VENV)/.installed ## Write the JSON schemas of policies and profiles anew
+	$(RUN)/rom-builder policy schema policy > policies/policy.schema.json
+	$(RUN)/rom-builder policy schema profile > policies/profile.schema.json
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml .ci/venv
+	.ci/venv $(VENV)
+	$(RUN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(RUN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+judges:
+	@.ci/judges
