@@ -73,8 +73,8 @@ def write_package(rom: Rom, plan: Plan, otacert: bytes, file: BinaryIO) -> None:
 
 def entry_names(rom: Rom) -> Iterator[str]:
     """Yield the names of the base's entries: a package's own order, else sorted."""
-    if isinstance(rom.tree, ZipTree):
-        yield from rom.tree.archive.entries
+    if isinstance(rom.mounts[0].tree, ZipTree):
+        yield from rom.mounts[0].tree.archive.entries
         return
     for name, file in sorted(rom.by_name.items()):
         if file.node.kind is NodeKind.FILE:
@@ -88,8 +88,8 @@ def entry_names(rom: Rom) -> Iterator[str]:
 
 def copy(rom: Rom, name: str, writer: ZipWriter) -> None:
     """Copy one entry: compressed bytes of a package as they are, a folder's files compressed."""
-    if isinstance(rom.tree, ZipTree):
-        archive: ZipArchive = rom.tree.archive
+    if isinstance(rom.mounts[0].tree, ZipTree):
+        archive: ZipArchive = rom.mounts[0].tree.archive
         writer.copy(archive, archive.entries[name])
         return
     try:
@@ -101,7 +101,8 @@ def copy(rom: Rom, name: str, writer: ZipWriter) -> None:
 def new_entries(rom: Rom, plan: Plan, otacert: bytes) -> dict[str, bytes | None]:
     """Return every entry that differs from the base's by name; None removes one."""
     new: dict[str, bytes | None] = {
-        rom.name_for(edit.path): None if edit.new is None else edit.new.data for edit in plan.edits
+        entry_for(rom, edit.path): None if edit.new is None else edit.new.data
+        for edit in plan.edits
     }
     new[SCRIPT] = edited_script(rom, plan.edits)
     new[OTACERT] = otacert
@@ -109,12 +110,27 @@ def new_entries(rom: Rom, plan: Plan, otacert: bytes) -> dict[str, bytes | None]
     return new
 
 
+def entry_for(rom: Rom, path: str) -> str:
+    """Return the name of the entry that holds, or will hold, a device path.
+
+    Raises:
+        BuildRefused: The file lies in a partition image.
+    """
+    mount, name = rom.home_of(path)
+    if mount.partition is not None:
+        raise BuildRefused(
+            f"{path} lies in the image {mount.partition.path}; only files of the package itself "
+            "can be edited"
+        )
+    return name
+
+
 def edited_script(rom: Rom, edits: tuple[Edit, ...]) -> bytes:
     """Return the updater-script with owner and mode of each file that is new."""
     assert rom.script is not None  # noqa: S101 - write_package refused otherwise
     added = [
         NewFile(
-            zip_path=rom.name_for(edit.path),
+            zip_path=entry_for(rom, edit.path),
             device_path=edit.path,
             uid=edit.new.uid,
             gid=edit.new.gid,

@@ -9,34 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from rom_builder.containers import HEAD_SIZE, Contents, Partition, inner, open_images
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
+from rom_builder.formats.apex import Apex
 from rom_builder.formats.device_path import ancestors, resolve
 from rom_builder.formats.edited_tree import EditedTree
 from rom_builder.formats.folder import Folder
 from rom_builder.formats.source import FileSource, Source
+from rom_builder.formats.tar_tree import TarTree, detect_gzip, detect_tar, inflate_gzip
 from rom_builder.formats.tree import Node, NodeKind, Tree, Unread
 from rom_builder.formats.updater_script import UpdaterScript, parse_updater_script
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
+from rom_builder.placement import Place, of_package, of_partition
 
 SCRIPT = "META-INF/com/google/android/updater-script"
 MAX_SCRIPT_SIZE = 4 << 20
 READ_LIMIT = 256 << 20
 """Bytes of one file that are read into memory; no resource table or DEX file comes near."""
-
-PARTITIONS = (
-    "system", "system_ext", "product", "vendor", "odm", "oem", "system_dlkm", "vendor_dlkm",
-    "odm_dlkm", "data", "cust", "preload", "hidden", "mi_ext", "my_product", "my_region",
-    "my_stock", "my_heytap", "my_carrier", "my_company", "my_engineering", "my_manifest",
-    "my_preload", "my_bigball", "prism", "optics", "omr", "version", "preas", "preavs", "hw_product",
-)  # fmt: skip
-"""Top folders of unpacked ROMs that are partitions of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +52,75 @@ class RomFile:
     tree: Tree | None
 
 
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One container of files, and where the device has them.
+
+    Attributes:
+        prefix: What its names begin with in the input, ``super.img!/system_a!/``; empty for the
+            input's own files.
+        tree: The files.
+        place: From a name in the tree to the device path.
+        partition: The image that holds the files, None for the input's own.
+    """
+
+    prefix: str
+    tree: Tree
+    place: Place
+    partition: Partition | None = None
+
+
 class Rom:
     """One ROM image, open for reading.
 
     Args:
         path: The input as the user named it.
         kind: Its kind in words.
-        tree: Everything the input holds.
-        script: The updater-script of a file-based package, None for anything else.
+        mounts: Everything it holds; the input's own files first.
+        script: The updater-script of a recovery package, None for anything else.
+        contents: The images that it holds.
     """
 
-    def __init__(self, path: Path, kind: str, tree: Tree, script: UpdaterScript | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        mounts: Sequence[Mount],
+        script: UpdaterScript | None = None,
+        contents: Contents | None = None,
+    ) -> None:
         self.path = path
         self.kind = kind
-        self.tree = tree
+        self.mounts = list(mounts)
         self.script = script
+        self.contents = contents or Contents()
         self.by_name: dict[str, RomFile] = {}
-        nodes = {node.path: node for node in tree.walk()}
-        placed = placement(nodes, script)
-        for name, node in nodes.items():
-            self.by_name[name] = RomFile(name, placed(name), node, tree)
+        self._noted: list[Unread] = []
+        for mount in self.mounts:
+            self._index(mount)
+
+    def _index(self, mount: Mount) -> None:
+        for node in mount.tree.walk():
+            name = mount.prefix + node.path
+            self.by_name[name] = RomFile(name, mount.place(node.path), node, mount.tree)
+
+    def add_modules(self) -> None:
+        """Open the APEX modules and mount their files at ``/apex/<name>``."""
+        modules = [
+            file
+            for path, file in sorted(self.files.items())
+            if "/apex/" in path and path.endswith((".apex", ".capex"))
+        ]
+        for file in modules:
+            try:
+                mount = module_mount(file.name, self.open(file))
+            except ImageError as error:
+                self.note_unread(error, file.name)
+            else:
+                self.mounts.append(mount)
+                self._index(mount)
+        if modules:
+            del self.files
 
     @cached_property
     def files(self) -> Mapping[str, RomFile]:
@@ -89,15 +134,18 @@ class Rom:
     @property
     def unread(self) -> list[Unread]:
         """What could not be read so far; grows while the ROM is read."""
-        return self.tree.unread
+        found = [*self.contents.unread]
+        for mount in self.mounts:
+            place = mount.prefix.removesuffix("!/")
+            for part in mount.tree.unread:
+                name = mount.prefix + part.path if part.path else place or str(self.path)
+                found.append(Unread(name, part.reason))
+        return list(dict.fromkeys([*found, *self._noted]))
 
     def note_unread(self, error: ImageError, name: str) -> None:
         """Record that a part could not be read, and go on."""
-        unread = Unread(
-            error.path or name, ImageError(error.message, offset=error.offset).__str__()
-        )
-        if unread not in self.tree.unread:
-            self.tree.unread.append(unread)
+        reason = str(ImageError(error.message, offset=error.offset))
+        self._noted.append(Unread(error.path or name, reason))
 
     def find(self, path: str) -> RomFile | None:
         """Return what a device path leads to, following links inside the ROM; None if nothing.
@@ -130,30 +178,38 @@ class Rom:
         Raises:
             BuildRefused: The input has no place for a file of that path.
         """
-        changes = {
-            self.name_for(edit.path): None if edit.new is None else (edit.new.data, edit.new.mode)
-            for edit in edits
-        }
-        return Rom(self.path, self.kind, EditedTree(self.tree, changes), self.script)
+        changes: dict[str, dict[str, tuple[bytes, int] | None]] = {}
+        for edit in edits:
+            mount, name = self.home_of(edit.path)
+            new = None if edit.new is None else (edit.new.data, edit.new.mode)
+            changes.setdefault(mount.prefix, {})[name] = new
+        mounts = [
+            replace(mount, tree=EditedTree(mount.tree, changes[mount.prefix]))
+            if mount.prefix in changes
+            else mount
+            for mount in self.mounts
+        ]
+        return Rom(self.path, self.kind, mounts, self.script, self.contents)
 
-    def name_for(self, path: str) -> str:
-        """Return the name under which the input holds, or would hold, a device path.
+    def home_of(self, path: str) -> tuple[Mount, str]:
+        """Return the container that holds, or would hold, a device path, and the name in it.
 
         Raises:
-            BuildRefused: Nothing that the input names is installed there.
+            BuildRefused: Nothing of the input is installed there.
         """
-        known = self.files.get(path)
-        if known is not None and known.tree is not None:
-            return known.name
         if self.script is not None:
+            known = self.files.get(path)
+            if known is not None and known.tree is self.mounts[0].tree:
+                return self.mounts[0], known.name
             name = self.script.zip_path_for(path)
             if name is not None:
-                return name
-        else:
-            for ancestor in ancestors(path)[1:]:
-                folder = self.files.get(ancestor)
-                if folder is not None and folder.tree is not None:
-                    return posixpath.join(folder.name, posixpath.relpath(path, ancestor))
+                return self.mounts[0], name
+        for ancestor in ancestors(path):
+            file = self.files.get(ancestor)
+            for mount in self.mounts if file is not None and file.tree is not None else ():
+                if file is not None and mount.tree is file.tree:
+                    rest = posixpath.relpath(path, ancestor) if ancestor != path else ""
+                    return mount, posixpath.join(file.node.path, rest).rstrip("/")
         raise BuildRefused(f"{path}: the base has no folder that is installed there")
 
     def with_suffix(self, *suffixes: str) -> Iterator[RomFile]:
@@ -217,15 +273,13 @@ def digest_of(source: Source) -> str:
 
 
 def open_rom(path: Path) -> Rom:
-    """Open a folder or a package as a ROM.
+    """Open a folder, a package or an image as a ROM.
 
     Raises:
         ImageError: It is missing, of an unknown kind, or damaged as a whole.
     """
     if path.is_dir():
-        folder = Folder(path)
-        script = read_script(folder)
-        return Rom(path, "unpacked file-based OTA" if script else "folder", folder, script)
+        return open_package(path, Folder(path), "folder")
     try:
         source = FileSource(path)
     except OSError as error:
@@ -233,16 +287,141 @@ def open_rom(path: Path) -> Rom:
     if not path.is_file():
         raise ImageError("is neither a file nor a folder", path=str(path))
     try:
-        if source.read_at(0, min(4, source.size)) not in (b"PK\3\4", b"PK\5\6"):
-            raise ImageError(
-                "is of an unknown kind",
-                hint="give an OTA zip or a folder with an unpacked ROM",
-            )
-        archive = ZipTree(ZipArchive(source))
-        script = read_script(archive)
+        return open_file(path, source)
     except ImageError as error:
         raise error.within(str(path)) from error
-    return Rom(path, "file-based OTA" if script else "zip", archive, script)
+
+
+def open_file(path: Path, source: Source) -> Rom:
+    """Open a package or an image by its content.
+
+    Raises:
+        ImageError: Of an unknown kind, or damaged as a whole.
+    """
+    head = source.read_at(0, min(HEAD_SIZE, source.size))
+    if head[:4] in (b"PK\3\4", b"PK\5\6"):
+        return open_package(path, ZipTree(ZipArchive(source)), "zip")
+    if detect_gzip(head):
+        source = inflate_gzip(source)
+        head = source.read_at(0, min(HEAD_SIZE, source.size))
+    if detect_tar(head):
+        return open_package(path, TarTree(source), "tar")
+    contents = Contents()
+    contents.open("", path.name.split(".")[0], source)
+    partitions = list(contents.partitions.values())
+    if not partitions or (len(partitions) == 1 and partitions[0].kind == "data"):
+        reason = f": {contents.unread[0].reason}" if contents.unread else ""
+        raise ImageError(
+            f"is of an unknown kind{reason}",
+            hint="give an OTA or factory package, a disk, super or partition image, or a folder",
+        )
+    rom = Rom(path, image_kind(contents), mounts_of(contents, set()), None, contents)
+    rom.add_modules()
+    return rom
+
+
+def open_package(path: Path, tree: Tree, kind: str) -> Rom:
+    """Open a folder, zip or tar, and the images among its files.
+
+    Raises:
+        ImageError: Its updater-script is damaged.
+    """
+    script = read_script(tree)
+    names = {node.path for node in tree.walk()}
+    place = of_package(names, script)
+    contents = Contents()
+    open_images(contents, tree, "", lambda name: place(name) is not None)
+    taken = {top for top in map(place, names) if top and top.count("/") == 1}
+    mounts = [Mount("", tree, place), *mounts_of(contents, taken)]
+    rom = Rom(path, package_kind(kind, names, script, contents), mounts, script, contents)
+    rom.add_modules()
+    return rom
+
+
+def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
+    """Return where the partition images of an input are mounted.
+
+    Of two slots the first with files is mounted; a partition that the input also has unpacked is
+    not mounted again. Before system-as-root the boot image's ramdisk is the root file system.
+    """
+    mounts: list[Mount] = []
+    ramdisks: list[Mount] = []
+    used = set(taken)
+    system_as_root = "/init" in taken
+    for partition in sorted(contents.partitions.values(), key=lambda p: (p.slot, p.path)):
+        if partition.tree is None:
+            continue
+        prefix = f"{partition.path}!/" if partition.path else ""
+        if partition.boot is not None:
+            mount = Mount(inner(partition.path, "ramdisk!/"), partition.tree, nowhere, partition)
+            ramdisks.append(mount)
+            continue
+        point = of_partition(partition, {node.path for node in partition.tree.walk()})
+        placed = nowhere if point is None or point in used else below(point)
+        system_as_root |= point == ""
+        if point is not None:
+            used.add(point)
+        mounts.append(Mount(prefix, partition.tree, placed, partition))
+    for mount in ramdisks:
+        is_root = mount.partition and mount.partition.name == "boot" and not system_as_root
+        mounts.append(replace(mount, place=below("")) if is_root else mount)
+        system_as_root |= bool(is_root)
+    return mounts
+
+
+def nowhere(_: str) -> None:
+    """Place a file nowhere: it is not installed."""
+
+
+def below(point: str) -> Place:
+    """Place files below a mount point."""
+    return lambda name: f"{point}/{name}"
+
+
+def module_mount(name: str, source: Source) -> Mount:
+    """Open an APEX module.
+
+    Raises:
+        ImageError: No APEX, damaged, or of an unknown file system.
+    """
+    apex = Apex(source)
+    if apex.is_compressed:
+        name, apex = inner(name, "original_apex"), apex.original()
+    contents = Contents()
+    path = inner(name, "apex_payload.img")
+    contents.open(path, "apex_payload", apex.payload())
+    if contents.unread:
+        raise ImageError(contents.unread[0].reason, path=path)
+    partition = contents.partitions[path]
+    if partition.tree is None:
+        raise ImageError("the payload is of an unknown kind", path=path)
+    return Mount(f"{path}!/", partition.tree, below(f"/apex/{apex.manifest.name}"), partition)
+
+
+def image_kind(contents: Contents) -> str:
+    """Say what an image is."""
+    partition = next(iter(contents.partitions.values()))
+    if partition.containers:
+        return f"{' '.join(partition.containers)} image"
+    return f"{partition.kind} image"
+
+
+def package_kind(
+    kind: str, names: Collection[str], script: UpdaterScript | None, contents: Contents
+) -> str:
+    """Say what a folder, zip or tar is."""
+    unpacked = "unpacked " if kind == "folder" else ""
+    if "META/misc_info.txt" in names:
+        return f"{unpacked}target-files"
+    if contents.payloads:
+        return f"{unpacked}A/B OTA"
+    if any(name.endswith(".transfer.list") for name in contents.partitions):
+        return f"{unpacked}block-based OTA"
+    if script is not None:
+        return f"{unpacked}file-based OTA"
+    if contents.zips:
+        return f"{unpacked}factory package"
+    return f"{kind} of images" if contents.partitions and kind != "folder" else kind
 
 
 def read_script(tree: Tree) -> UpdaterScript | None:
@@ -261,28 +440,3 @@ def read_script(tree: Tree) -> UpdaterScript | None:
             except ImageError as error:
                 raise error.within(SCRIPT) from error
     return None
-
-
-def placement(
-    nodes: Mapping[str, Node], script: UpdaterScript | None
-) -> Callable[[str], str | None]:
-    """Return the function that says where the device has what the input names.
-
-    A package's script says it. An unpacked ROM is told by its folders: ``system/system`` means that
-    ``system/`` is the root file system (system-as-root); a ``build.prop`` beside ``app`` means that the
-    folder is the system partition itself; a ``build.prop`` below ``system`` means a root folder.
-    """
-    if script is not None:
-        return lambda name: (script.extracted(name) or (None,))[-1]
-    tops = {name.split("/", 1)[0] for name in nodes}
-    if "system" not in tops and "build.prop" in tops and tops & {"app", "priv-app", "framework"}:
-        return lambda name: f"/system/{name}"
-    root = "system/system" in nodes and nodes["system/system"].kind is NodeKind.FOLDER
-
-    def by_folder(name: str) -> str | None:
-        top, _, rest = name.partition("/")
-        if top == "system" and root:
-            return f"/{rest}" if rest else None
-        return f"/{name}" if top in PARTITIONS else None
-
-    return by_folder

@@ -27,7 +27,7 @@ def render_device_file(path: str, service: ServicePolicy, profile: Profile) -> b
     is_xml = path.endswith(".xml")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(data_folder("templates")),
-        autoescape=is_xml,
+        autoescape=is_xml,  # noqa: S701 - text files are no markup
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )

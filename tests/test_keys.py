@@ -164,7 +164,7 @@ def test_days_left_are_counted() -> None:
 
 
 def test_weak_keys_are_named() -> None:
-    small = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505
+    small = rsa.generate_private_key(65537, 1024).public_key()
     assert key_facts(small, "").weaknesses == ("RSA with 1024 bits",)
     low = rsa.generate_private_key(3, 2048).public_key()
     facts = key_facts(low, "")

@@ -18,6 +18,8 @@ ROWS = [
     {"mechanisms", "rules", "code", "reports", "signatures", "templates"},
     {"packages"},
     {"rom", "signers", "key_inspection"},
+    {"placement"},
+    {"containers"},
     {"keys"},
     {"key_files"},
     {"facts", "edits"},

@@ -65,7 +65,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="rom-builder")
 @click.option("--debug", is_flag=True, help="Show a traceback for errors.")
 def cli(debug: bool) -> None:
-    """One privacy policy in; signed, opt-in, TLS-only OTA packages and verdicts on any ROM out.
+    r"""One privacy policy in; signed, opt-in, TLS-only OTA packages and verdicts on any ROM out.
 
     \b
     Start here:
@@ -134,7 +134,7 @@ def closed() -> int:
     return OUTPUT_CLOSED
 
 
-def _terminated(signum: int, frame: object) -> None:
+def _terminated(*_: object) -> None:
     raise KeyboardInterrupt
 
 

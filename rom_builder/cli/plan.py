@@ -62,7 +62,7 @@ def plan(
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
 ) -> None:
-    """Show what build would change in BASE, like a diff, and why. Nothing is written.
+    r"""Show what build would change in BASE, like a diff, and why. Nothing is written.
 
     \b
     Example:

@@ -55,7 +55,7 @@ class Folder:
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
-                target = os.readlink(entry.path) if entry.is_symlink() else None
+                target = str(Path(entry.path).readlink()) if entry.is_symlink() else None
             except OSError as error:
                 self.unread.append(Unread(path, error.strerror or "cannot be read"))
                 continue

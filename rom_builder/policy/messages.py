@@ -44,7 +44,8 @@ def describe(
         details: An item of ``ValidationError.errors()``.
         model: What the whole document was validated against.
         document: The file.
-        context: The validation context.
+        context: The validation context; ``secret`` in it names the place instead of what stands
+            there, for files that somebody may put a secret into.
 
     Returns:
         None where the reader of the file has reported the same already: an empty value.
@@ -61,7 +62,12 @@ def describe(
         known = _keys_at(model, document, walked[:-1], context)
         hint = nearest(str(loc[-1]), known) or f"; known here: {', '.join(known)}"
         return document.position(walked, key=True), f"unknown key {loc[-1]!r}{hint}"
-    return document.position(walked), _message(kind, details, node)
+    if context.get("secret"):
+        message = _message(kind, details, yaml.MappingNode("", []), "what stands there")
+        return document.position(walked), f"{dotted(walked) or 'the file'}: {message}"
+    written = node.value if isinstance(node, yaml.ScalarNode) else None
+    shown = _shown(details["input"], written)
+    return document.position(walked), _message(kind, details, node, shown)
 
 
 def dotted(loc: Iterable[str | int]) -> str:
@@ -70,10 +76,9 @@ def dotted(loc: Iterable[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def _message(kind: str, details: Mapping[str, Any], node: yaml.Node) -> str:
+def _message(kind: str, details: Mapping[str, Any], node: yaml.Node, shown: str) -> str:
     value = details["input"]
     written = node.value if isinstance(node, yaml.ScalarNode) else None
-    shown = _shown(value, written)
     if kind == "literal_error":
         return _not_one_of(details["ctx"]["expected"], value, shown, written)
     if kind == "bool_type":
@@ -86,7 +91,7 @@ def _message(kind: str, details: Mapping[str, Any], node: yaml.Node) -> str:
         return f"must be a whole number, not {shown}"
     if kind == "string_type":
         if isinstance(value, bool | int | float):
-            return f'must be text, not {shown}; write it in quotes: "{written}"'
+            return f'must be text, not {shown}; write it in quotes: "{written or "..."}"'
         return f"must be text, not {shown}"
     if kind == "tuple_type":
         return f"must be a list, not {shown}"

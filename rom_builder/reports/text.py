@@ -171,9 +171,9 @@ def counted(number: int, thing: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, so that a name in an image cannot steer the terminal.
+    r"""Replace control characters, so that a name in an image cannot steer the terminal.
 
-    >>> printable("a" + chr(27) + "[2Jb")
+    >>> printable("a\x1b[2Jb")
     'a?[2Jb'
     """
     return "".join(c if c.isprintable() else "?" for c in text)

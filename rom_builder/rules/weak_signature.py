@@ -15,10 +15,9 @@ WEAK_DIGESTS = ("MD5", "SHA-1")
 @rule(
     "ROM402",
     alias="weak-signature",
-    title="No signature rests on MD5 or SHA-1",
+    title="No package signature rests on MD5 or SHA-1",
     requirement="rom.weak_signatures",
     scope="rom",
-    severity=Severity.WARNING,
     fix="sign again with SHA-256, and replace certificates that make recovery use SHA-1",
     references=("ETSI EN 303 645 5.3-7", "NIST SP 800-131A", "CWE-327", "CWE-328"),
 )
@@ -27,7 +26,8 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
 
     Recovery takes the digest of a package's signature from the signature algorithm of the trusted
     certificate, so an old certificate alone makes every update rest on SHA-1. Apps signed for
-    Android before 4.3 commonly use SHA-1: they are reported together, as one finding.
+    Android before 4.3 commonly use SHA-1: they are reported together, as one warning, and do not
+    fail the requirement.
     """
     if case.rom is None or case.rom.weak_signatures != "forbidden":
         return
@@ -37,22 +37,27 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
     )
     for use, group in groupby(weak, key=lambda c: c.use):
         members = list(group)
-        what = {"package": "the package", "otacert": "update certificates", "apk": "apps"}[use]
+        digests = " or ".join(sorted({c.digest for c in members}))
         yield case.finding(
             Status.FAIL,
-            f"{what} signed with {' or '.join(sorted({c.digest for c in members}))}"
-            f" ({len(members)})",
+            {
+                "package": f"the package is signed with {digests}",
+                "otacert": f"updates are accepted with {digests} ({len(members)} certificates)",
+                "apk": f"{len(members)} apps are signed with {digests}",
+            }[use],
             tuple(
                 Evidence(c.location, f"{c.digest}, {c.key}, {c.subject}", Strength.EFFECTIVE)
                 for c in members
             ),
+            severity=Severity.WARNING if use == "apk" else Severity.ERROR,
             selector=use,
         )
-    if not certificates:
-        yield case.finding(Status.UNKNOWN, "no signature was found in the image")
-    elif not weak:
+    of_package = [c for c in certificates if c.use != "apk"]
+    if not of_package:
+        yield case.finding(Status.UNKNOWN, "no package signature or update certificate was found")
+    elif not any(c in weak for c in of_package):
         yield case.finding(
             Status.PASS,
-            f"none of {len(certificates)} signatures rests on MD5 or SHA-1",
-            (Evidence(certificates[0].location, certificates[0].digest, Strength.EFFECTIVE),),
+            f"none of {len(of_package)} package signatures and update certificates is weak",
+            (Evidence(of_package[0].location, of_package[0].digest, Strength.EFFECTIVE),),
         )

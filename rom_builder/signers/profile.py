@@ -130,7 +130,7 @@ def load_signing_profile(path: Path) -> SigningProfile:
     Raises:
         PolicyError: It cannot be read or is wrong; every problem, with line and column.
     """
-    return validate(SigningProfile, load_yaml(path))
+    return validate(SigningProfile, load_yaml(path), {"secret": True})
 
 
 def open_role(

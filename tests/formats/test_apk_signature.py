@@ -383,7 +383,7 @@ def test_entries_are_looked_at_only_on_request(rsa_2048: Identity) -> None:
 def test_damaged_signatures_raise_image_errors_only(rsa_2048: Identity) -> None:
     small = {"AndroidManifest.xml": b"<manifest/>", "a": b"content"}
     jar = with_jar_signature(small, cms_by(rsa_2048))
-    generator = random.Random(11)  # noqa: S311
+    generator = random.Random(11)
     names = [name for name in jar if name.startswith("META-INF/")]
     for _ in range(400):
         name = generator.choice(names)

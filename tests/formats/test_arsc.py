@@ -483,7 +483,7 @@ def test_damage_is_refused(data: bytes, message: str) -> None:
 
 @pytest.mark.parametrize("original", [MESSAGING, SPARSE, SETTINGS])
 def test_only_image_errors_escape_damage(original: bytes) -> None:
-    rng = random.Random(11)  # noqa: S311
+    rng = random.Random(11)
     package_at = 12 + unpack_from("<I", original, 16)[0]
     for _ in range(200):
         data = bytearray(original)

@@ -313,7 +313,7 @@ def test_deepest_file_is_read_and_written() -> None:
 
 
 def test_only_image_errors_escape_damage() -> None:
-    rng = random.Random(5)  # noqa: S311
+    rng = random.Random(5)
     for original in (GOOD, MANIFEST):
         for _ in range(400):
             data = bytearray(original)

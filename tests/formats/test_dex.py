@@ -167,7 +167,7 @@ def test_bytes_after_the_file_are_not_searched() -> None:
 
 
 def test_only_image_errors_escape_damage() -> None:
-    rng = random.Random(3)  # noqa: S311
+    rng = random.Random(3)
     table = unpack_from("<I", MESSAGING, 0x3C)[0]
     for _ in range(500):
         data = bytearray(MESSAGING)

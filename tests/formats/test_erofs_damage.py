@@ -308,7 +308,7 @@ def test_random_damage(name: str) -> None:
     pristine = unsealed(name)
     written = [position for position, byte in enumerate(pristine) if byte]
     for seed in range(60):
-        choice = random.Random(f"{name} {seed}")  # noqa: S311
+        choice = random.Random(f"{name} {seed}")
         image = bytearray(pristine)
         for _ in range(choice.choice([1, 4, 32])):
             image[choice.choice(written)] = choice.choice([0, 1, 0x7F, 0x80, 0xFF])

@@ -133,7 +133,7 @@ def test_not_a_pool(bad: bytes) -> None:
 
 
 def test_only_image_errors_escape_damage() -> None:
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)
     for good in (encode_string_pool(STRINGS[:5]), utf8_pool([item(t) for t in STRINGS[:4]])):
         for _ in range(400):
             data = bytearray(good)

@@ -368,7 +368,7 @@ def test_an_entry_beyond_four_gigabytes_is_read() -> None:
 def test_no_truncation_and_no_flipped_byte_escapes() -> None:
     files = {"a.txt": TEXT, "b": bytes(range(256)), "d/": b""}
     whole = archive_of(files, comment=b"c")
-    generator = random.Random(7)  # noqa: S311
+    generator = random.Random(7)
 
     def read_all(data: bytes, *, lenient: bool) -> None:
         archive = opened(data, lenient=lenient)

@@ -171,13 +171,14 @@ class Faulty:
     public_key = key().private_key.public_key()
     development = False
 
-    def sign_digest(self, digest: bytes, algorithm: SigningDigest = "sha256") -> bytes:  # noqa: ARG002
+    def sign_digest(self, digest: bytes, algorithm: SigningDigest = "sha256") -> bytes:
         return self.returned
 
 
 @pytest.mark.parametrize(
     "returned",
     [b"", b"nonsense", KeySigner(key().private_key).sign_digest(hashlib.sha256(b"").digest())],
+    ids=["nothing", "nonsense", "of another digest"],
 )
 def test_a_signature_that_does_not_verify_never_comes_out(returned: bytes) -> None:
     signer = checked(Faulty(returned), key().certificate, "test:faulty")
