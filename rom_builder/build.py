@@ -123,8 +123,6 @@ def remarks(rom: Rom, signer: CheckedSigner | None) -> tuple[str, ...]:
     if signer is None:
         return tuple(notes)
     certificate = parse_certificate(signer.certificate.public_bytes(Encoding.DER))
-    if signer.development:
-        notes.append("development-signed: the key is a throw-away key, not for release")
     known = publicly_known(certificate.spki_sha256)
     if known:
         notes.append(f"signed with the publicly known key {known.names[0]}, as allowed")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.errors import ImageError
-from rom_builder.facts import Facts, NetworkSecurity, Reading
+from rom_builder.facts import Facts, NetworkSecurity, Reading, SigningCertificate
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
 from rom_builder.judge import judge
+from rom_builder.keys import DEVELOPMENT
 from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.mechanism import Found
 from rom_builder.mechanisms.network_security_config import read_network_security
@@ -22,6 +23,7 @@ from rom_builder.policy.profile import Binding, Profile, Switch
 from rom_builder.rom import Rom, open_rom
 from rom_builder.signatures import read_signing_certificates
 
+DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"
 CONSENT_DEFAULT = "consent.default"
 
 
@@ -43,13 +45,14 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
         facts = read_facts(rom, policies, today)
         sha256 = digest.result()
     findings, requirements = judge(policies, facts)
+    development = any(DEVELOPMENT in c.subject for c in facts.of(SigningCertificate))
     return Report(
         image=Image(str(path), rom.kind, sha256, describe(facts)),
         policies=tuple((policy.id, policy.title) for policy in policies.policies),
         requirements=tuple(requirements),
         findings=sorted_findings(findings),
         unread=facts.unread,
-        notes=notes,
+        notes=(DEVELOPMENT_SIGNED, *notes) if development else notes,
     )
 
 

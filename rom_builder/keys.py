@@ -29,6 +29,9 @@ from rom_builder.formats.x509 import parse_certificate
 from rom_builder.key_files import PrivateKey
 from rom_builder.resources import data_folder
 
+DEVELOPMENT = "rom-builder development key"
+"""What the subject of a throw-away certificate begins with, so that nobody takes it for another."""
+
 Role = Literal["ota", "avb", "apk"]
 ROLES: tuple[Role, ...] = ("ota", "avb", "apk")
 

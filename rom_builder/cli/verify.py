@@ -16,7 +16,7 @@ from rom_builder.formats.source import FileSource, Source
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.key_inspection import OTACERT
-from rom_builder.keys import certificate_facts
+from rom_builder.keys import DEVELOPMENT, certificate_facts
 
 
 @click.command("verify")
@@ -59,6 +59,8 @@ def verify(context: click.Context, package: Path, trusted: tuple[Path, ...]) -> 
         click.echo(
             f"  PUBLICLY KNOWN KEY: {', '.join(facts.known.names)}: anyone could have signed"
         )
+    if DEVELOPMENT in (facts.subject or ""):
+        click.echo("  DEVELOPMENT-SIGNED: the key is a throw-away key, not for release")
     if not trusted:
         click.echo(
             "  checked with the certificate inside the package: this proves that it is whole, not "

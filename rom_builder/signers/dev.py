@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import SigningError
 from rom_builder.key_files import plain_key, read_key_file, write_new_file
-from rom_builder.keys import new_key
+from rom_builder.keys import DEVELOPMENT, new_key
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.signer import KeyReference, KeySigner, Signer
 
@@ -52,7 +52,7 @@ def _make(path: Path, name: str) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SigningError(f"{path.parent}: {error.strerror}") from None
-    made = new_key("ota", KIND, subject=f"rom-builder development key {name}")
+    made = new_key("ota", KIND, subject=f"{DEVELOPMENT} {name}")
     try:
         write_new_file(
             path, plain_key(made.private_key) + made.certificate.public_bytes(Encoding.PEM)

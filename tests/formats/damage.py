@@ -10,7 +10,7 @@ from rom_builder.errors import ImageError
 
 def noise(size: int, seed: int = 7) -> bytes:
     """Bytes that do not compress, always the same for one seed."""
-    return random.Random(seed).randbytes(size)  # noqa: S311
+    return random.Random(seed).randbytes(size)
 
 
 def damaged(
@@ -20,7 +20,7 @@ def damaged(
 
     ``within`` limits the changes to the first bytes, where the structures of a large file are.
     """
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     end = min(len(good), within or len(good))
     for _ in range(count // 4):
         yield good[: rng.randrange(end)]

@@ -53,7 +53,7 @@ def test_every_field_and_descriptor_is_read() -> None:
     assert meta.release_string == "avbtool 1.3.0"
     assert meta.public_key == build.key_blob(KEY)
     assert meta.public_key_sha256 == hashlib.sha256(meta.public_key).hexdigest()
-    assert meta.public_key_sha1 == hashlib.sha1(meta.public_key).hexdigest()  # noqa: S324
+    assert meta.public_key_sha1 == hashlib.sha1(meta.public_key).hexdigest()
     assert meta.properties == {"com.android.build.system.security_patch": b"2026-11-05"}
     assert meta.raw == GOOD
     assert meta.descriptors == (

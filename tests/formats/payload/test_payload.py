@@ -127,7 +127,7 @@ def test_no_flipped_byte_passes_both_signatures() -> None:
     for position in range(24, len(good), 331):
         bad = bytearray(good)
         bad[position] ^= 1
-        with pytest.raises(ImageError):  # noqa: PT012
+        with pytest.raises(ImageError):
             payload = opened(bytes(bad))
             verify_metadata_signature(payload, [RSA_KEY.public_key()])
             verify_payload_signature(payload, [RSA_KEY.public_key()])
