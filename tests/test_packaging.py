@@ -152,6 +152,15 @@ def test_a_key_in_any_folder_stops_the_sdist(tree: Path, folder: str) -> None:
     assert list((tree / "dist").iterdir()) == []
 
 
+def test_the_tree_can_be_installed_editable(tree: Path) -> None:
+    program = "import hatchling.build as b; print(b.build_editable('dist'))"
+    (tree / "dist").mkdir()
+    subprocess.run([sys.executable, "-c", program], cwd=tree, check=True)
+    (wheel,) = (tree / "dist").iterdir()
+    with zipfile.ZipFile(wheel) as editable:
+        assert editable.read("_rom_builder.pth").decode().split() == [str(tree)]
+
+
 def test_the_installed_wheel_finds_its_data(tree: Path, tmp_path: Path) -> None:
     done = build(tree, "wheel")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,38 @@
+"""The made-up ROM of the benchmark is one that check reads to the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bench.measure import cost, table
+from bench.synthetic_rom import dex, words, write_rom
+from rom_builder.cli import main
+from rom_builder.formats.dex import parse_dex
+
+
+def test_the_synthetic_rom_is_read_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rom(tmp_path / "rom", apps=3, strings=200)
+    assert main(["check", str(tmp_path / "rom"), "-p", "messaging-opt-in"]) == 1
+    assert "not read" not in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "rom"), "-p", "rom-baseline"]) == 0
+
+
+def test_its_code_holds_the_strings_that_were_asked_for() -> None:
+    strings = words(Random(1), 300)
+    data = dex(strings)
+    assert list(parse_dex(data).strings) == strings
+    androguard = pytest.importorskip("androguard.core.dex")
+    assert androguard.DEX(data).get_strings() == strings
+
+
+def test_costs_are_given_against_the_first() -> None:
+    costs = [cost(name, ("python3", "-c", "pass"), runs=1) for name in ("one", "two")]
+    assert [line.split("|")[1].strip() for line in table(costs)[2:]] == ["one", "two"]
+    assert table(costs)[2].endswith("| 1.0 |")
+    with pytest.raises(SystemExit, match="exit code 3"):
+        cost("three", ("python3", "-c", "raise SystemExit(3)"), runs=1)
