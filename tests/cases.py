@@ -29,7 +29,7 @@
     verdict: compliant
     unread: [X.apk]                                   # one text for each unread part, in order
 
-Maps are merged, all else replaced; ``message`` and ``evidence`` are parts of the text.
+Maps are merged, all else replaced, null takes away; ``message`` and ``evidence`` are parts of the text.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def merged(base: Any, change: Any) -> Any:
 def files_of(case: dict[str, Any]) -> dict[str, Content]:
     """Return the files and apps of a case."""
     files = {
-        name: content_of(value) for name, value in case.get("files", {}).items() if value is not None
+        name: content_of(value)
+        for name, value in case.get("files", {}).items()
+        if value is not None
     }
     apks = case.get("apks", {})
     known = {field.name for field in fields(App)}
@@ -142,13 +144,20 @@ def policies_of(case: dict[str, Any], folder: Path) -> Policies:
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
     path = folder / "case.yaml"
     head = {"schema": "rom-builder/policy/v1", "id": "case", "title": "The case's policy"}
-    path.write_text(yaml.safe_dump({**head, **policy}))
+    path.write_text(yaml.safe_dump({**head, **stated(policy)}))
     if profile is not None:
         head = {"schema": "rom-builder/profile/v1", "title": "The case's service"}
         (folder / "profiles" / f"{profile['id']}.yaml").write_text(
-            yaml.safe_dump({**head, **profile})
+            yaml.safe_dump({**head, **stated(profile)})
         )
     return load_policies([path], binding_models())
+
+
+def stated(value: Any) -> Any:
+    """Leave out what a case took out of the one it is like, by setting it to null."""
+    if isinstance(value, dict):
+        return {key: stated(inner) for key, inner in value.items() if inner is not None}
+    return value
 
 
 def check_case(case: dict[str, Any], folder: Path) -> Report:

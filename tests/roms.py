@@ -116,7 +116,9 @@ def sign_v2(unsigned: bytes, of: str = "p256") -> bytes:
     return sign_apk(unsigned, certificate(of), sign)
 
 
-def jar_signature(entries: Mapping[str, bytes], of: str, digest: str = "SHA-256") -> dict[str, bytes]:
+def jar_signature(
+    entries: Mapping[str, bytes], of: str, digest: str = "SHA-256"
+) -> dict[str, bytes]:
     """The entries of a JAR signature. One that names the ``testkey`` is a forgery that does not hold:
     whose key an app names is what a check reports."""
     label, hash_name = ("SHA1", "sha1") if digest == "SHA-1" else ("SHA-256", "sha256")
@@ -127,7 +129,9 @@ def jar_signature(entries: Mapping[str, bytes], of: str, digest: str = "SHA-256"
     manifest = "Manifest-Version: 1.0\r\n\r\n"
     for name, data in entries.items():
         manifest += f"Name: {name}\r\n{label}-Digest: {hashed(data)}\r\n\r\n"
-    signed = f"Signature-Version: 1.0\r\n{label}-Digest-Manifest: {hashed(manifest.encode())}\r\n\r\n"
+    signed = (
+        f"Signature-Version: 1.0\r\n{label}-Digest-Manifest: {hashed(manifest.encode())}\r\n\r\n"
+    )
     key = private_key("rsa")
     assert isinstance(key, rsa.RSAPrivateKey)
     algorithm = hashes.SHA1() if digest == "SHA-1" else hashes.SHA256()

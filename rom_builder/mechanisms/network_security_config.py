@@ -91,9 +91,7 @@ def read_network_security(
     bindings = [b for b in profile.transport if isinstance(b, NetworkSecurityConfigFile)]
     named = {binding.package for binding in bindings}
     bindings += [
-        NetworkSecurityConfigFile(
-            mechanism="network-security-config", package=package, file=None
-        )
+        NetworkSecurityConfigFile(mechanism="network-security-config", package=package, file=None)
         for package in profile.packages
         if package not in named
     ]

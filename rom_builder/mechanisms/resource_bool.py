@@ -12,7 +12,7 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.arsc import parse_arsc, patch_value
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, changed
+from rom_builder.mechanisms.inside_app import TRUE, changed, in_config
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import RESOURCES, Packages
@@ -50,10 +50,9 @@ class ResourceBoolMechanism:
             if not resource_id:
                 continue
             for value in apk.resolve(resource_id):
-                suffix = f" ({value.config})" if value.config else ""
                 found = value.as_value()
                 yield Found(
-                    f"bool/{binding.resource}{suffix}",
+                    in_config(f"bool/{binding.resource}", value.config),
                     () if found is None else (found,),
                     Location(apk.inner(RESOURCES), value.offset),
                     strength,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Status
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.rules.readings import counted, effective, evidence_of
 from rom_builder.rules.rule import Case, rule
 
 
@@ -39,7 +39,7 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
     Unknown means that the default was found in no effective setting; it then lives in code.
     """
     consent = case.demand.consent
-    if consent is None:
+    if consent is None or consent.mode is None:
         return
     readings = facts.readings(case.name, "consent.default")
     decisive = effective(readings)
@@ -62,7 +62,8 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
             evidence_of(unset),
         )
     else:
-        seen = f"{len(readings)} settings only show a state" if readings else "no setting shows one"
+        only = f"{counted(len(readings), 'setting')} only {'show' if len(readings) > 1 else 'shows'} a state"
+        seen = only if readings else "no setting shows one"
         yield case.finding(
             Status.UNKNOWN,
             f"the default is in no effective setting ({seen}): it is up to the code",

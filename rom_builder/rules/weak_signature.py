@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from rom_builder.facts import Facts, SigningCertificate
-from rom_builder.findings import Evidence, Finding, Severity, Status, Strength
+from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.rules.rule import Case, rule
 
 WEAK_DIGESTS = ("MD5", "SHA-1")
@@ -18,7 +18,6 @@ WEAK_DIGESTS = ("MD5", "SHA-1")
     title="No signature rests on MD5 or SHA-1",
     requirement="rom.weak_signatures",
     scope="rom",
-    severity=Severity.WARNING,
     fix="sign again with SHA-256, and replace certificates that make recovery use SHA-1",
     references=("ETSI EN 303 645 5.3-7", "NIST SP 800-131A", "CWE-327", "CWE-328"),
 )
