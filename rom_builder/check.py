@@ -19,8 +19,8 @@ from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
-from rom_builder.rules.readings import counted
 from rom_builder.rom import Rom, open_rom
+from rom_builder.rules.readings import counted
 from rom_builder.signatures import read_signing_certificates
 
 CONSENT_DEFAULT = "consent.default"

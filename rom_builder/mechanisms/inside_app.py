@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rom_builder.edits import AppEdit
+from rom_builder.edits import AppEdit, Obstacle
 from rom_builder.facts import Value
 from rom_builder.formats.axml import Attribute
 from rom_builder.packages import Apk
@@ -32,6 +32,15 @@ def in_config(label: str, config: str) -> str:
     ('bool/x (mcc310)', 'bool/x')
     """
     return f"{label} ({config})" if config else label
+
+
+def no_boolean(apk: Apk, values: tuple[Value, ...]) -> Obstacle | None:
+    """Say that a profile demands something else than true or false of a boolean; None if it does not."""
+    if len(values) == 1 and isinstance(values[0], bool):
+        return None
+    wanted = ", ".join(map(repr, values))
+    why = f"{wanted} is demanded of a setting that is true or false"
+    return Obstacle(apk.file.name, why, "write true or false in the profile, without quotes")
 
 
 def changed(apk: Apk, entry: str, data: bytes, why: str) -> AppEdit:
