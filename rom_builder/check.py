@@ -21,6 +21,7 @@ from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
 from rom_builder.rom import Rom, open_rom
+from rom_builder.rules.readings import counted
 from rom_builder.signatures import read_signing_certificates
 
 DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"
@@ -78,16 +79,17 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         demanded = service.transport.hosts if service.transport else None
         hosts = (*profile.hosts, *(demanded or ()))
         watches.append(watch(profile, hosts, rom, packages))
+    platform = read_platform(rom)
     return Facts(
-        platform=read_platform(rom),
+        platform=platform,
         facts=(
             *facts,
             *readings,
             *read_endpoints(rom, watches),
-            *read_signing_certificates(rom),
+            *read_signing_certificates(rom, platform.sdk),
         ),
         present=present,
-        searched=f"{len(facts)} packages and {len(rom.files)} files",
+        searched=f"{counted(len(facts), 'app')} and {counted(len(rom.files), 'file')}",
         unread=tuple(rom.unread),
         today=today,
     )

@@ -100,7 +100,7 @@ def test_no_flipped_byte_changes_a_node_without_being_told(name: str) -> None:
     image = fixture(name)
     good = nodes_of(opened(image))
     used = [place for place in range(len(image)) if image[place]]
-    rng = random.Random(4)  # noqa: S311
+    rng = random.Random(4)
     for place in rng.sample(used, 250):
         damaged = bytearray(image)
         damaged[place] ^= 1 << rng.randrange(8)
@@ -118,7 +118,7 @@ def test_no_flipped_byte_changes_a_node_without_being_told(name: str) -> None:
 def test_random_damage_ends_in_an_image_error_or_a_note(name: str) -> None:
     image = fixture(name)
     used = [place for place in range(len(image)) if image[place]]
-    rng = random.Random(name)  # noqa: S311
+    rng = random.Random(name)
     for _ in range(60):
         damaged = bytearray(image)
         for place in rng.sample(used, 12):
