@@ -43,12 +43,12 @@ REFERENCES = (
 def cleartext_permitted(case: Case, facts: Facts) -> Iterator[Finding]:
     """Every app of the service is refused cleartext by the platform, for each host and by default.
 
-    Asked are the default, the service's hosts and every domain that the config singles out, except the
-    phone itself (``localhost``). The answer is what Android computes, not what the text looks like:
-    from API 24 an app's network security config replaces ``usesCleartextTraffic``; without a value
-    cleartext is permitted to apps that target API 27 or less; a value such as ``no`` or ``@bool/x`` counts as true. At API 23 only
-    the manifest flag counts. Below, the platform refuses nothing, and the rule does not apply; what
-    the code spells out (ROM202) then has to speak for itself.
+    Asked are the default, the service's hosts and every domain that the config singles out, except
+    the phone itself (``localhost``). The answer is what Android computes, not what the text looks
+    like: from API 24 an app's network security config replaces ``usesCleartextTraffic``; without a
+    value cleartext is permitted to apps that target API 27 or less; a value such as ``no`` or
+    ``@bool/x`` counts as true. At API 23 only the manifest flag counts. Below, the platform refuses
+    nothing, and the rule does not apply; what the code spells out (ROM202) then has to speak.
 
     A pass says that the platform's HTTP stacks refuse cleartext; raw sockets and native code do not
     ask them.

@@ -60,7 +60,7 @@ def test_other_lines_stay_as_they_are(bench: Any) -> None:
     assert after[6].replace(b" ", b"") == b"persist.sys.feature.enable=false"
 
 
-@pytest.mark.parametrize(("sdk", "effective"), [("29", "one"), ("30", "two")])
+@pytest.mark.parametrize(("sdk", "effective"), [("28", "one"), ("29", "two")])
 def test_every_file_that_has_it_is_set(bench: Any, sdk: str, effective: str) -> None:
     files = {
         "/system/build.prop": f"ro.build.version.sdk={sdk}\nro.x=one\n",
