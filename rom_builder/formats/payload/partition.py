@@ -1,0 +1,194 @@
+"""The new image of one partition of a payload, decoded operation by operation as it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import NamedTuple
+
+from rom_builder.errors import ImageError
+from rom_builder.formats.compression import Codec, decompress_exactly
+from rom_builder.formats.payload.manifest import InstallOperation, OperationType, PartitionUpdate
+from rom_builder.formats.source import Source, check_range
+
+MAX_PARTITION_SIZE = 1 << 38
+"""Largest partition accepted, 256 GiB."""
+
+MAX_OPERATION_SIZE = 1 << 28
+"""Most bytes one operation with data may write or carry, 256 MiB; full payloads use 2 MiB."""
+
+CACHE_SIZE = 1 << 26
+"""Bytes of decoded operations kept, 64 MiB."""
+
+_CODECS = {
+    OperationType.REPLACE: None,
+    OperationType.REPLACE_BZ: Codec.BZIP2,
+    OperationType.REPLACE_XZ: Codec.XZ,
+    OperationType.REPLACE_ZSTD: Codec.ZSTD,
+}
+_ZEROS = (OperationType.ZERO, OperationType.DISCARD)
+
+
+class OperationCache:
+    """The operations decoded last, at most ``limit`` bytes; safe to share between threads."""
+
+    def __init__(self, limit: int = CACHE_SIZE) -> None:
+        self._limit = limit
+        self._size = 0
+        self._items: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> bytes | None:
+        """Return what was kept under ``key``, None if nothing is."""
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+            return self._items.get(key)
+
+    def put(self, key: tuple[str, int], content: bytes) -> None:
+        """Keep ``content``, dropping what was used longest ago."""
+        with self._lock:
+            self._size += len(content) - len(self._items.pop(key, b""))
+            self._items[key] = content
+            while self._size > self._limit and len(self._items) > 1:
+                self._size -= len(self._items.popitem(last=False)[1])
+
+
+class _Run(NamedTuple):
+    """Blocks that one extent of one operation writes."""
+
+    block: int
+    blocks: int
+    operation: int
+    skipped: int  # blocks of the operation's output before this extent
+
+
+class PartitionImage:
+    """A source over the new image of one partition.
+
+    Attributes:
+        size: Bytes of the image.
+        decoded: Bytes decoded so far, repeats included.
+
+    Raises:
+        ImageError: The operations are damaged, or one of them needs the old image.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        blob_offset: int,
+        block_size: int,
+        update: PartitionUpdate,
+        cache: OperationCache | None = None,
+    ) -> None:
+        self._source = source
+        self._blob_offset = blob_offset
+        self._block_size = block_size
+        self._name = update.partition_name or ""
+        self._operations = update.operations
+        self._cache = cache or OperationCache()
+        self.decoded = 0
+        info = update.new_partition_info
+        if info is None or info.size is None:
+            raise ImageError(f"the manifest gives no size of partition {self._name}")
+        self.size: int = info.size
+        if self.size > MAX_PARTITION_SIZE:
+            raise ImageError(f"partition {self._name} of {self.size} bytes is too large")
+        for index, operation in enumerate(self._operations):
+            self._check(index, operation)
+        self._runs = self._map()
+        self._starts = [run.block for run in self._runs]
+
+    def _check(self, index: int, operation: InstallOperation) -> None:
+        kind = operation.type or 0
+        where = f"operation {index} of partition {self._name}"
+        if kind in _ZEROS:
+            return
+        if kind not in _CODECS:
+            raise ImageError(
+                f"partition {self._name} is incremental: {where} is {operation.name}, "
+                "which needs the image of the build before",
+                hint="give the full package of the same build",
+            )
+        if operation.data_offset is None or operation.data_length is None:
+            raise ImageError(f"{where} has no data")
+        start = self._blob_offset + operation.data_offset
+        if start + operation.data_length > self._source.size:
+            raise ImageError(f"the data of {where} ends after the file", offset=start)
+        if max(operation.data_length, self._output_size(operation)) > MAX_OPERATION_SIZE:
+            raise ImageError(f"{where} exceeds {MAX_OPERATION_SIZE} bytes", offset=start)
+        if not operation.data_sha256_hash:
+            raise ImageError(f"{where} has no SHA-256 of its data", offset=start)
+
+    def _output_size(self, operation: InstallOperation) -> int:
+        return sum(extent.num_blocks or 0 for extent in operation.dst_extents) * self._block_size
+
+    def _map(self) -> list[_Run]:
+        runs = []
+        for index, operation in enumerate(self._operations):
+            skipped = 0
+            for extent in operation.dst_extents:
+                blocks = extent.num_blocks or 0
+                if blocks:
+                    runs.append(_Run(extent.start_block or 0, blocks, index, skipped))
+                skipped += blocks
+        runs.sort()
+        end = 0
+        for run in runs:
+            if run.block < end:
+                raise ImageError(f"block {run.block} of partition {self._name} is written twice")
+            end = run.block + run.blocks
+        if end * self._block_size >= self.size + self._block_size:
+            raise ImageError(f"operations write after the end of partition {self._name}")
+        return runs
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        check_range(self, offset, size)
+        parts = []
+        while size:
+            run = self._run_at(offset)
+            start = offset - run.block * self._block_size
+            count = min(size, run.blocks * self._block_size - start)
+            if (self._operations[run.operation].type or 0) in _ZEROS:
+                parts.append(bytes(count))
+            else:
+                start += run.skipped * self._block_size
+                parts.append(self._output(run.operation)[start : start + count])
+            offset += count
+            size -= count
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _run_at(self, offset: int) -> _Run:
+        block = offset // self._block_size
+        index = bisect_right(self._starts, block) - 1
+        if index < 0 or block >= self._runs[index].block + self._runs[index].blocks:
+            raise ImageError(
+                f"no operation writes block {block} of partition {self._name}", offset=offset
+            )
+        return self._runs[index]
+
+    def _output(self, index: int) -> bytes:
+        """Decode an operation, its blob checked against its SHA-256 first."""
+        key = (self._name, index)
+        content = self._cache.get(key)
+        if content is None:
+            operation = self._operations[index]
+            where = f"operation {index} of partition {self._name}"
+            start = self._blob_offset + (operation.data_offset or 0)
+            blob = self._source.read_at(start, operation.data_length or 0)
+            if hashlib.sha256(blob).digest() != operation.data_sha256_hash:
+                raise ImageError(f"the data of {where} does not match its SHA-256", offset=start)
+            codec = _CODECS[OperationType(operation.type or 0)]
+            expected = self._output_size(operation)
+            try:
+                content = blob if codec is None else decompress_exactly(codec, blob, expected)
+            except ImageError as error:
+                raise ImageError(f"{where}: {error.message}", offset=start) from error
+            if len(content) != expected:
+                raise ImageError(f"{where} has {len(content)} bytes, not {expected}", offset=start)
+            self.decoded += len(content)
+            self._cache.put(key, content)
+        return content

@@ -1,0 +1,1 @@
+"""Tiny writers made from the published layouts, for formats that no packaged tool writes."""
