@@ -133,7 +133,14 @@ class Vbmeta:
         return found
 
     def signed_data(self) -> bytes:
-        """Header and auxiliary block: what hash and signature cover, for the algorithm's sizes."""
+        """Header and auxiliary block: what hash and signature cover, for the algorithm's sizes.
+
+        Raises:
+            ValueError: The release string has more than 47 bytes, or the image 64 KiB.
+        """
+        release = self.release_string.encode("ascii")
+        if len(release) > 47:
+            raise ValueError(f"release string of {len(release)} bytes, at most 47")
         sizes = SIZES[self.algorithm]
         descriptors = b"".join(item.encode() for item in self.descriptors)
         aux = _aligned(descriptors + self.public_key + self.public_key_metadata)
@@ -145,15 +152,17 @@ class Vbmeta:
             len(descriptors), len(self.public_key), key_end, len(self.public_key_metadata),
             0, len(descriptors),
             self.rollback_index, self.flags, self.rollback_index_location,
-            self.release_string.encode(),
+            release,
         )  # fmt: skip
+        if len(header) + auth_size + len(aux) > MAX_VBMETA_SIZE:
+            raise ValueError(f"a vbmeta image has at most {MAX_VBMETA_SIZE} bytes")
         return header + aux
 
     def encode(self) -> bytes:
         """Write the image with its hash and signature as they are.
 
         Raises:
-            ValueError: Hash or signature do not have the algorithm's size.
+            ValueError: Hash or signature do not have the algorithm's size; as :meth:`signed_data`.
         """
         sizes = SIZES[self.algorithm]
         if (len(self.hash), len(self.signature)) != (sizes.hash_size, sizes.signature_size):

@@ -158,7 +158,8 @@ def test_other_images_are_refused() -> None:
 
 
 def test_random_damage_raises_only_image_error() -> None:
-    lp = replace(LP, metadata_size=4096, devices=[("super", 3 << 20)])
+    extents = [[(16, 0, 2048, 0), (4, 1, 0, 0)], [], [(8, 0, 2100, 0)]]
+    lp = replace(LP, metadata_size=4096, devices=[("super", 3 << 20)], extents=extents)
 
     def read(data: bytes) -> None:
         image = opened(data)
@@ -166,5 +167,6 @@ def test_random_damage_raises_only_image_error() -> None:
             for partition in metadata.partitions if metadata else ():
                 content(image, partition.name, slot)
 
-    assert survives(read, lp.image(CONTENT)[: 2200 * SECTOR], within=30000, count=100) > 20
+    image = lp.image({2048: SYSTEM[: 16 * SECTOR], 2100: VENDOR})[: 2200 * SECTOR]
+    assert 20 < survives(read, image, within=30000, count=100) < 120
     assert survives(read, lp.empty_image(), within=4700, count=300) > 100

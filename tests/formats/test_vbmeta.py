@@ -76,9 +76,14 @@ def test_what_was_read_encodes_to_the_same_bytes() -> None:
         assert parse_vbmeta(meta.encode()) == meta
 
 
-def test_a_hash_of_the_wrong_size_is_not_written() -> None:
+def test_what_devices_could_not_read_is_not_written() -> None:
+    meta = parse_vbmeta(GOOD)
     with pytest.raises(ValueError, match="SHA256_RSA2048's size"):
-        replace(parse_vbmeta(GOOD), hash=b"").encode()
+        replace(meta, hash=b"").encode()
+    with pytest.raises(ValueError, match="release string of 48 bytes"):
+        replace(meta, release_string="x" * 48).encode()
+    with pytest.raises(ValueError, match="at most 65536 bytes"):
+        replace(meta, descriptors=(PropertyDescriptor("x", bytes(65_000)),)).encode()
 
 
 def test_the_signature_verifies_with_its_key_only() -> None:

@@ -20,6 +20,10 @@ MAX_MANIFEST_SIZE = 1 << 24
 MAX_SIGNATURES_SIZE = 1 << 16
 """Largest signatures message accepted; two RSA-4096 signatures take 1 KiB."""
 
+DECODED_AGAIN = 1 << 28
+"""Bytes that verifying may decode beyond four times a partition: where a few large operations write
+alternating blocks, each read would decode all of them again."""
+
 _HEADER = struct.Struct(">4sQQI")
 _READ_SIZE = 1 << 20
 
@@ -114,8 +118,7 @@ class Payload:
         if not expected:
             raise ImageError(f"the manifest gives no SHA-256 of partition {name}")
         digest = hashlib.sha256()
-        # Blocks of a few operations may lie interleaved; decoding them over and over is no image.
-        allowance = 4 * image.size + (1 << 28)
+        allowance = 4 * image.size + DECODED_AGAIN
         for position in range(0, image.size, _READ_SIZE):
             digest.update(image.read_at(position, min(_READ_SIZE, image.size - position)))
             if image.decoded > allowance:

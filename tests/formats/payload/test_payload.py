@@ -16,6 +16,7 @@ from rom_builder.formats.payload import (
     verify_metadata_signature,
     verify_payload_signature,
 )
+from rom_builder.formats.payload.partition import OperationCache
 from rom_builder.formats.source import BytesSource
 from tests.formats.builders import payload as build
 from tests.formats.builders.payload import BLOCK, Op, Part, Spec, full_ops
@@ -181,6 +182,21 @@ def test_damaged_operations_are_named() -> None:
     broken(system(huge), "exceeds 268435456 bytes")
     wrong = Spec([Part("system", SYSTEM[::-1], good)])
     broken(wrong, "SHA-256 of partition system is")
+
+
+def test_operations_that_alternate_endlessly_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    container = "rom_builder.formats.payload.container"
+    monkeypatch.setattr(f"{container}.OperationCache", lambda: OperationCache(limit=0))
+    monkeypatch.setattr(f"{container}._READ_SIZE", BLOCK)
+    image = noise(64 * BLOCK)
+    blocks = [image[start : start + BLOCK] for start in range(0, len(image), BLOCK)]
+    even = Op(build.REPLACE, b"".join(blocks[::2]), [(index, 1) for index in range(0, 64, 2)])
+    odd = Op(build.REPLACE, b"".join(blocks[1::2]), [(index, 1) for index in range(1, 64, 2)])
+    data = system(even, odd, image=image).build()
+    opened(data).verify_partition("system")
+    monkeypatch.setattr(f"{container}.DECODED_AGAIN", 0)
+    with pytest.raises(ImageError, match="interleaved too finely"):
+        opened(data).verify_partition("system")
 
 
 def test_operations_with_data_after_the_file_are_refused() -> None:
