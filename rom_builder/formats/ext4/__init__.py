@@ -1,0 +1,14 @@
+"""ext2, ext3 and ext4 images, read without mounting.
+
+Read: extents and indirect maps, inline data, 64-bit block numbers, every checksum of
+``metadata_csum`` and ``uninit_bg``, ``flex_bg``, ``meta_bg``, ``sparse_super2``, ``bigalloc``,
+hashed folders, attributes in all three places, ``shared_blocks``. Encrypted names and content are
+reported as unread; an unknown incompatible feature refuses the image.
+"""
+
+from rom_builder.formats.ext4.blocks import Run, map_blocks
+from rom_builder.formats.ext4.inode import Inode
+from rom_builder.formats.ext4.superblock import Superblock, detect_ext4
+from rom_builder.formats.ext4.tree import Ext4, open_ext4
+
+__all__ = ["Ext4", "Inode", "Run", "Superblock", "detect_ext4", "map_blocks", "open_ext4"]
