@@ -64,7 +64,7 @@ def map_blocks(volume: Volume, inode: Inode) -> list[Run]:
             offset=inode.offset + 4,
         )
     if inode.flags & EXTENTS:
-        found = _ExtentTree(volume, inode).runs(inode.block, 0, 1 << 32, None)
+        found = _ExtentTree(volume, inode, block_count).runs(inode.block, 0, 1 << 32, None)
     else:
         found = _indirect_runs(volume, inode, block_count)
     runs: list[Run] = []
@@ -109,11 +109,16 @@ def mapped_content(volume: Volume, inode: Inode) -> Source:
 
 
 class _ExtentTree:
-    """Walks one extent tree; a node must lie inside the range that its parent gives it."""
+    """Walks one extent tree up to ``block_count`` file blocks.
 
-    def __init__(self, volume: Volume, inode: Inode) -> None:
+    A node must lie inside the range that its parent gives it, so that the cost has the file's
+    size as its bound.
+    """
+
+    def __init__(self, volume: Volume, inode: Inode, block_count: int) -> None:
         self._volume = volume
         self._inode = inode
+        self._block_count = block_count
         self._seen: set[int] = set()
 
     def runs(self, node: bytes, first: int, end: int, depth: int | None) -> Iterator[Run]:
@@ -136,6 +141,8 @@ class _ExtentTree:
             yield from self._children(node, count, first, end, levels - 1)
             return
         for logical, blocks, high, low in _entries(node, count):
+            if logical >= self._block_count:
+                return
             written = blocks <= _WRITTEN
             length = blocks if written else blocks - _WRITTEN
             if not length or not first <= logical <= end - length:
@@ -153,6 +160,8 @@ class _ExtentTree:
         for (logical, child), limit in zip(entries, limits, strict=True):
             if not first <= logical < limit or limit > end:
                 raise self._damage(f"extent nodes out of order at block {logical}")
+            if logical >= self._block_count:
+                return
             yield from self.runs(self._read(child), logical, limit, depth)
             first = limit
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.ext4.blocks import map_blocks, mapped_content
+from rom_builder.formats.ext4.blocks import Run, map_blocks, mapped_content
 from rom_builder.formats.ext4.complete import check_used_inodes
 from rom_builder.formats.ext4.folder import parse_entries, verify_folder_block
 from rom_builder.formats.ext4.inode import EA_INODE, ENCRYPT, EXTENTS, INLINE_DATA, Inode
 from rom_builder.formats.ext4.superblock import ROOT_INODE, Superblock, read_superblock
 from rom_builder.formats.ext4.volume import Volume
 from rom_builder.formats.ext4.xattr import AttributeReader, Attributes
-from rom_builder.formats.source import BytesSource, Source
+from rom_builder.formats.source import BytesSource, Pieces, Source
 from rom_builder.formats.tree import Node, NodeKind, Unread
 
 _NAMES_LIMIT = 1 << 20  # names in one walk; a ROM has some ten thousand
@@ -105,6 +105,14 @@ class Ext4:
         """
         return self._volume.inode(number)
 
+    def map_blocks(self, inode: Inode) -> list[Run]:
+        """Return where an inode's content lies in the image, in file order without the holes.
+
+        Raises:
+            ImageError: The map is damaged.
+        """
+        return map_blocks(self._volume, inode)
+
     def check_complete(self) -> list[Unread]:
         """Compare the inodes that names lead to with the inodes that the image counts as used.
 
@@ -191,7 +199,8 @@ class Ext4:
         if inode.flags & ENCRYPT:
             raise ImageError("the content is encrypted", offset=inode.offset)
         if inode.flags & INLINE_DATA:
-            return BytesSource(self._attributes.read_inline_data(inode))
+            data = self._attributes.read_inline_data(inode)
+            return Pieces([(BytesSource(data), len(data)), (None, inode.size - len(data))])
         return mapped_content(self._volume, inode)
 
     def _entries_at(self, path: str, number: int, walk: _Walk) -> list[tuple[str, int]]:
@@ -234,16 +243,16 @@ class Ext4:
             yield content[60:], inode.offset
             return
         block_size = self._volume.block_size
+        # Each block belongs to one folder: all of them cannot have more than there are.
+        walk.blocks_left -= -(-inode.size // block_size)
+        if walk.blocks_left < 0:
+            raise ImageError("folders share blocks", offset=inode.offset + 4)
         next_block = 0
         for run in map_blocks(self._volume, inode):
             if run.logical != next_block:
                 break
             next_block += run.count
             for block in range(run.physical, run.physical + run.count):
-                # Each block belongs to one folder: folders cannot have more than there are.
-                walk.blocks_left -= 1
-                if walk.blocks_left < 0:
-                    raise ImageError("folders share blocks", offset=inode.offset + 40)
                 try:
                     area = self._volume.block(block)
                     if self.superblock.has_checksums:

@@ -27,6 +27,7 @@ from rom_builder.formats.ext4.volume import Volume
 _MAGIC = 0xEA020000
 _ENTRY = struct.Struct("<BBHII4x")
 _VALUE_LIMIT = 65536  # XATTR_SIZE_MAX of Linux
+_SIZE_LIMIT = 1 << 20  # values in one place; they could all name the same bytes
 _BLOCKS_KEPT = 64
 
 _ACL_ACCESS, _ACL_DEFAULT, _SYSTEM = 2, 3, 7
@@ -94,16 +95,12 @@ class AttributeReader:
     def read_inline_data(self, inode: Inode) -> bytes:
         """Return the content of an inode that keeps it in place of a block map.
 
+        It may be shorter than the inode's size; the kernel reads what is missing as zeros.
+
         Raises:
-            ImageError: The attribute that holds the rest is damaged or too short.
+            ImageError: The attribute that holds the rest is damaged.
         """
-        content = inode.block + (self._read_body(inode).inline_data or b"")
-        if inode.size > len(content):
-            raise ImageError(
-                f"inode {inode.number} has {len(content)} of {inode.size} bytes inline",
-                offset=inode.offset + 4,
-            )
-        return content[: inode.size]
+        return (inode.block + (self._read_body(inode).inline_data or b""))[: inode.size]
 
     def _read_body(self, inode: Inode) -> Attributes:
         body = inode.body
@@ -131,7 +128,11 @@ class AttributeReader:
         values: dict[str, bytes] = {}
         inline_data: bytes | None = None
         inodes: set[int] = set()
+        left = _SIZE_LIMIT
         for index, name, value, value_inode, size in _entries(area, start, offset):
+            left -= size
+            if left < 0:
+                raise ImageError(f"attributes of more than {_SIZE_LIMIT} bytes", offset=offset)
             if value_inode:
                 value = self._read_value(value_inode, size)
                 inodes.add(value_inode)
