@@ -40,7 +40,11 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
     Raises:
         ImageError: The image as a whole cannot be read; parts that cannot are in the report.
     """
-    rom = open_rom(path)
+    return check_rom(open_rom(path), policies, today=today, notes=notes)
+
+
+def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
+    """Hold an open ROM to policies; see :func:`check`."""
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(lambda: rom.sha256)
         facts = read_facts(rom, policies, today)
@@ -48,7 +52,7 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
     findings, requirements = judge(policies, facts)
     development = any(DEVELOPMENT in c.subject for c in facts.of(SigningCertificate))
     return Report(
-        image=Image(str(path), rom.kind, sha256, describe(facts)),
+        image=Image(str(rom.path), rom.kind, sha256, describe(facts)),
         policies=tuple((policy.id, policy.title) for policy in policies.policies),
         requirements=tuple(requirements),
         findings=sorted_findings(findings),
