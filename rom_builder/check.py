@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from threading import Thread
 
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.errors import ImageError
@@ -39,10 +41,11 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
         ImageError: The image as a whole cannot be read; parts that cannot are in the report.
     """
     rom = open_rom(path)
-    with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(lambda: rom.sha256)
-        facts = read_facts(rom, policies, today)
-        sha256 = digest.result()
+    digest = in_background(lambda: rom.sha256)
+    facts = read_facts(rom, policies, today)
+    sha256 = digest.result()
+    unread = sorted(rom.unread, key=lambda part: (part.path, part.reason))
+    facts = replace(facts, unread=tuple(unread))
     findings, requirements = judge(policies, facts)
     return Report(
         image=Image(str(path), rom.kind, sha256, describe(facts)),
@@ -52,6 +55,20 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
         unread=facts.unread,
         notes=notes,
     )
+
+
+def in_background(work: Callable[[], str]) -> Future[str]:
+    """Start some work; an interrupt does not wait for it, as it would for a thread of a pool."""
+    future: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def describe(facts: Facts) -> str:

@@ -6,7 +6,16 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from rom_builder.findings import Finding, Layer, Report, Requirement, Status, Strength, Verdict
+from rom_builder.findings import (
+    Finding,
+    Layer,
+    Report,
+    Requirement,
+    Severity,
+    Status,
+    Strength,
+    Verdict,
+)
 from rom_builder.reports import REPORTS
 
 STYLES = {
@@ -50,9 +59,9 @@ class Text:
         if image.description:
             yield f"  {printable(image.description)}"
         for identifier, title in report.policies:
-            yield f"  policy {identifier}: {title}"
+            yield f"  policy {identifier}: {printable(title)}"
         for note in report.notes:
-            yield self.paint(f"  note: {note}", "unknown")
+            yield self.paint(f"  note: {printable(note)}", "unknown")
         for service, group in groupby(report.requirements, key=lambda r: r.service):
             yield ""
             yield from self.matrix(service or "the whole ROM", list(group))
@@ -130,24 +139,32 @@ class Text:
 
 def why(report: Report) -> str:
     """Say in a few words what the verdict rests on."""
-    failed = [f for f in report.findings if f.status is Status.FAIL]
+    failed = report.failures(Severity.ERROR)
+    lesser = len(report.failures(Severity.NOTE)) - len(failed)
     unknown = [r for r in report.requirements if r.status is Status.UNKNOWN]
     parts = []
     if failed:
-        parts.append(f"{len(failed)} failed findings")
+        parts.append(counted(len(failed), "failed finding"))
+    if lesser:
+        parts.append(counted(lesser, "lesser remark"))
     if unknown:
-        parts.append(f"{len(unknown)} requirements unknown")
+        parts.append(f"{counted(len(unknown), 'requirement')} unknown")
     if report.unread:
-        parts.append(f"{len(report.unread)} parts not read")
-    if report.verdict is Verdict.COMPLIANT and not parts:
-        return f": all {len(report.requirements)} requirements hold"
+        parts.append(f"{counted(len(report.unread), 'part')} not read")
+    if report.verdict is Verdict.COMPLIANT:
+        parts.insert(0, f"{counted(len(report.requirements), 'requirement')}, none failed or unknown")
     return f": {', '.join(parts)}" if parts else ""
 
 
-def printable(text: str) -> str:
-    """Replace control characters, so that a name in an image cannot steer the terminal.
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
 
-    >>> printable("a\\x1b[2Jb")
+
+def printable(text: str) -> str:
+    r"""Replace control characters, so that a name in an image cannot steer the terminal.
+
+    >>> printable("a\x1b[2Jb")
     'a?[2Jb'
     """
     return "".join(c if c.isprintable() else "?" for c in text)
