@@ -44,7 +44,7 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
     digest = in_background(lambda: rom.sha256)
     facts = read_facts(rom, policies, today)
     sha256 = digest.result()
-    unread = sorted(rom.unread, key=lambda part: (part.path, part.reason))
+    unread = sorted(set(rom.unread), key=lambda part: (part.path, part.reason))
     facts = replace(facts, unread=tuple(unread))
     findings, requirements = judge(policies, facts)
     return Report(

@@ -71,7 +71,7 @@ def with_entry(name: str, data: bytes) -> App:
         (with_entry("classes.dex", b""), "Messaging.apk!/classes.dex"),
         (with_entry("res/xml/preferences.xml", JUNK + b"cloud_messaging"),
          "Messaging.apk!/res/xml/preferences.xml"),
-        (with_entry("META-INF/CERT.RSA", b"0\x80"), "Messaging.apk"),
+        (with_entry("META-INF/CERT.RSA", b"0\x80"), "Messaging.apk!/META-INF/CERT.RSA"),
     ],
 )  # fmt: skip
 def test_a_damaged_app_is_one_unread_part(

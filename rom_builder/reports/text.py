@@ -123,7 +123,7 @@ class Text:
             )
         if len(finding.evidence) > SHOWN_EVIDENCE:
             yield f"    - and {len(finding.evidence) - SHOWN_EVIDENCE} more (see the JSON report)"
-        yield self.wrapped(f"fix: {finding.fix}", "  ")
+        yield self.wrapped(f"fix: {printable(finding.fix)}", "  ")
 
     def wrapped(self, text: str, indent: str) -> str:
         """Wrap a line; names of files are never broken."""

@@ -50,8 +50,9 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
     if not certificates:
         yield case.finding(Status.UNKNOWN, "no signature was found in the image")
     elif not weak:
+        first = next((c for c in certificates if c.digest), certificates[0])
         yield case.finding(
             Status.PASS,
             f"none of {len(certificates)} signatures rests on MD5 or SHA-1",
-            (Evidence(certificates[0].location, certificates[0].digest, Strength.EFFECTIVE),),
+            (Evidence(first.location, first.digest or "signed nothing here", Strength.EFFECTIVE),),
         )
