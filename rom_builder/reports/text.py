@@ -59,7 +59,7 @@ class Text:
         if image.description:
             yield f"  {printable(image.description)}"
         for identifier, title in report.policies:
-            yield f"  policy {identifier}: {printable(title)}"
+            yield f"  policy {printable(identifier)}: {printable(title)}"
         for note in report.notes:
             yield self.paint(f"  note: {printable(note)}", "unknown")
         for service, group in groupby(report.requirements, key=lambda r: r.service):
