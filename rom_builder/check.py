@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from threading import Thread
 
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.errors import ImageError
@@ -45,10 +47,11 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
 
 def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
     """Hold an open ROM to policies; see :func:`check`."""
-    with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(lambda: rom.sha256)
-        facts = read_facts(rom, policies, today)
-        sha256 = digest.result()
+    digest = in_background(lambda: rom.sha256)
+    facts = read_facts(rom, policies, today)
+    sha256 = digest.result()
+    unread = sorted(set(rom.unread), key=lambda part: (part.path, part.reason))
+    facts = replace(facts, unread=tuple(unread))
     findings, requirements = judge(policies, facts)
     development = any(DEVELOPMENT in c.subject for c in facts.of(SigningCertificate))
     return Report(
@@ -59,6 +62,20 @@ def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ..
         unread=facts.unread,
         notes=(DEVELOPMENT_SIGNED, *notes) if development else notes,
     )
+
+
+def in_background(work: Callable[[], str]) -> Future[str]:
+    """Start some work; an interrupt does not wait for it, as it would for a thread of a pool."""
+    future: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def describe(facts: Facts) -> str:

@@ -10,6 +10,7 @@ from rom_builder.facts import Package
 from rom_builder.findings import Location
 from rom_builder.formats.arsc import ResourceTable, ResourceValue, parse_arsc
 from rom_builder.formats.axml import Attribute, Element, parse_axml
+from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
@@ -163,6 +164,24 @@ class Apk:
         )
 
 
+def apps(rom: Rom) -> Iterator[RomFile]:
+    """Yield every app of a ROM; a link named like one leads to one, whatever that is called.
+
+    A link that leads nowhere is noted as unread: the app it stands for may be in a part of the device
+    that is not in the image.
+    """
+    links = {}
+    for path, file in sorted(rom.files.items()):
+        if path.endswith(".apk") and file.node.kind is NodeKind.SYMLINK:
+            target = rom.find(path)
+            if target is None:
+                rom.note_unread(ImageError("is a link that leads nowhere in the image"), path)
+            elif target.node.kind is NodeKind.FILE and not (target.path or "").endswith(".apk"):
+                links[target.name] = target
+    yield from rom.with_suffix(".apk")
+    yield from links.values()
+
+
 class Packages:
     """The apps of a ROM by package name; each manifest is read once.
 
@@ -172,7 +191,7 @@ class Packages:
     def __init__(self, rom: Rom) -> None:
         self.rom = rom
         self.described: list[tuple[RomFile, Package]] = []
-        for file in rom.with_suffix(".apk"):
+        for file in apps(rom):
             try:
                 self.described.append((file, Apk(rom, file).describe()))
             except ImageError as error:

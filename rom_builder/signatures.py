@@ -11,6 +11,7 @@ from rom_builder.formats.apk_signature import ApkSigner, read_signers
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known
+from rom_builder.packages import apps
 from rom_builder.rom import Rom
 
 OTACERT = "META-INF/com/android/otacert"
@@ -44,7 +45,7 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
     if otacerts is not None:
         for certificate in read_accepted(rom):
             yield fact("otacert", certificate, certificate.signature_digest, otacerts.name)
-    for file in rom.with_suffix(".apk"):
+    for file in apps(rom):
         try:
             source = rom.open(file)
             signers = read_signers(ZipArchive(source, lenient=True), source)
@@ -54,7 +55,7 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
                 )
                 yield fact("apk", signer.certificates[0], digest, file.name)
         except ImageError as error:
-            rom.note_unread(error, file.name)
+            note_unread(rom, error, file.name)
 
 
 def decides(signer: ApkSigner, signers: Iterable[ApkSigner], sdk: int | None) -> bool:
@@ -76,8 +77,15 @@ def read_accepted(rom: Rom) -> list[Certificate]:
     try:
         return parse_otacerts(rom.read(file, MAX_CERTIFICATES_SIZE))
     except ImageError as error:
-        rom.note_unread(error, file.name)
+        note_unread(rom, error, file.name)
         return []
+
+
+def note_unread(rom: Rom, error: ImageError, name: str) -> None:
+    """Record that an archive could not be read; what the error names is an entry of it."""
+    if error.path and not error.path.startswith(name):
+        error = ImageError(error.message, path=f"{name}!/{error.path}", offset=error.offset)
+    rom.note_unread(error, name)
 
 
 def fact(use: str, certificate: Certificate, digest: str, name: str) -> SigningCertificate:

@@ -89,7 +89,10 @@ def ab_package(
     images = {"boot": boot, "system": system, "vbmeta": top, "vbmeta_system": chained}
     group = chunk(1, b"main") + number(2, 1 << 30) + chunk(3, b"system")
     spec = Spec(
-        [Part(name, data, full_ops(data, [REPLACE_XZ, REPLACE], 64)) for name, data in images.items()],
+        [
+            Part(name, data, full_ops(data, [REPLACE_XZ, REPLACE], 64))
+            for name, data in images.items()
+        ],
         sign=lambda digest: key.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA256())),
         extra=chunk(15, chunk(1, group)),
     )

@@ -51,7 +51,7 @@ def check(
     """
     from rom_builder.check import check as run_check
     from rom_builder.files import write_whole
-    from rom_builder.findings import Verdict
+    from rom_builder.findings import Status, Verdict
     from rom_builder.reports import REPORTS
 
     targets = [target_of(output) for output in outputs]
@@ -63,7 +63,8 @@ def check(
     click.echo(REPORTS[form](report, color=color_of(sys.stdout), width=width), nl=False)
     if report.failures(severity(fail_on)):
         ctx.exit(FINDINGS)
-    if report.verdict is Verdict.INCOMPLETE:
+    unknown = any(row.status is Status.UNKNOWN for row in report.requirements)
+    if report.unread or unknown or report.verdict is Verdict.INCOMPLETE:
         ctx.exit(INCOMPLETE)
 
 

@@ -14,6 +14,7 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Endpoint
 from rom_builder.findings import Location
 from rom_builder.formats.dex import parse_dex
+from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive, ZipEntry
 from rom_builder.packages import RESOURCES, Packages
 from rom_builder.policy.profile import Profile
@@ -54,9 +55,13 @@ class Watch:
 def watch(profile: Profile, hosts: Sequence[str], rom: Rom, packages: Packages) -> Watch:
     """Prepare the search for one service."""
     own = {file.name for file, package in packages.described if package.name in profile.packages}
-    for path, file in rom.files.items():
+    for path in rom.files:
         if any(fnmatch.fnmatchcase(path, pattern) for pattern in profile.code_files):
-            own.add(file.name)
+            found = rom.find(path)
+            if found is None:
+                rom.note_unread(ImageError("is a link that leads nowhere in the image"), path)
+            elif found.node.kind is NodeKind.FILE:
+                own.add(found.name)
     names = sorted({host.removeprefix("*.") for host in hosts}) or ["\0"]
     utf8 = b"|".join(re.escape(name.encode()) for name in names)
     utf16 = b"|".join(re.escape(name.encode("utf-16-le")) for name in names)
@@ -85,12 +90,14 @@ def read_endpoints(rom: Rom, watches: Sequence[Watch]) -> Iterator[Endpoint]:
 
 def _of_file(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endpoint]:
     try:
-        if not file.name.endswith((".apk", ".jar")):
+        source = rom.open(file)
+        packed = source.size >= 4 and source.read_at(0, 4) == b"PK\3\4"
+        if not packed and not file.name.endswith((".apk", ".jar")):
             for each in watches:
                 own = file.name in each.own
                 yield from _unique(each, file.name, own, _texts(rom.read(file), each, own))
             return
-        archive = ZipArchive(rom.open(file), lenient=True)
+        archive = ZipArchive(source, lenient=True)
     except ImageError as error:
         rom.note_unread(error, file.name)
         return

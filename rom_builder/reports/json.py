@@ -14,7 +14,10 @@ SCHEMA = "rom-builder/report/v1"
 
 @REPORTS.register("json")
 def as_json(report: Report, *, color: bool = False, width: int = 100) -> str:
-    """Return the report as indented JSON; the same report gives the same bytes."""
+    """Return the report as indented JSON; the same report gives the same bytes.
+
+    It is ASCII, other characters are escaped: names in an image cannot steer a terminal.
+    """
     del color, width
     document = {
         "schema": SCHEMA,
@@ -32,9 +35,7 @@ def as_json(report: Report, *, color: bool = False, width: int = 100) -> str:
         "findings": [finding_of(each) for each in report.findings],
         "unread": [{"path": part.path, "reason": part.reason} for part in report.unread],
     }
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    # Compiled strings may hold half a surrogate pair, which no encoding of files can.
-    return text.encode("utf-8", "replace").decode()
+    return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
 def requirement_of(requirement: Requirement) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Text:
         if image.description:
             yield f"  {printable(image.description)}"
         for identifier, title in report.policies:
-            yield self.wrapped(f"policy {identifier}: {title}", "  ")
+            yield self.wrapped(f"policy {printable(identifier)}: {printable(title)}", "  ")
         for note in report.notes:
             yield self.paint(self.wrapped(f"note: {printable(note)}", "  "), "unknown")
         for service, group in groupby(report.requirements, key=lambda r: r.service):
@@ -125,7 +125,7 @@ class Text:
             )
         if len(finding.evidence) > SHOWN_EVIDENCE:
             yield f"    - and {len(finding.evidence) - SHOWN_EVIDENCE} more (see the JSON report)"
-        yield self.wrapped(f"fix: {finding.fix}", "  ")
+        yield self.wrapped(f"fix: {printable(finding.fix)}", "  ")
 
     def wrapped(self, text: str, indent: str) -> str:
         """Wrap a line; names of files are never broken."""
