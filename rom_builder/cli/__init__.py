@@ -65,7 +65,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="rom-builder")
 @click.option("--debug", is_flag=True, help="Show a traceback for errors.")
 def cli(debug: bool) -> None:
-    r"""One privacy policy in; signed, opt-in, TLS-only OTA packages and verdicts on any ROM out.
+    """One privacy policy in; signed, opt-in, TLS-only OTA packages and verdicts on any ROM out.
 
     \b
     Start here:

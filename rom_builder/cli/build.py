@@ -47,7 +47,7 @@ def build(
     reports: tuple[str, ...],
     allow_public_key: bool,
 ) -> None:
-    r"""Write a signed OTA package from BASE that meets its policies, or nothing.
+    """Write a signed OTA package from BASE that meets its policies, or nothing.
 
     BASE is a file-based OTA package, packed or unpacked. The result is checked like a stranger's
     package before it is signed; if it is not compliant no file is written and the exit code is 1.

@@ -39,7 +39,7 @@ def check(
     outputs: tuple[str, ...],
     fail_on: str,
 ) -> None:
-    r"""Hold the ROM in IMAGE (a folder or an OTA zip) to policies.
+    """Hold the ROM in IMAGE (a folder or an OTA zip) to policies.
 
     Exit code 0: compliant. 1: a finding at or above --fail-on. 2: it could not be done, or
     something is unknown or unread.

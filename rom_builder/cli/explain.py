@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("rule", required=False)
 def explain(rule: str | None) -> None:
-    r"""Explain RULE (ROM101, or messaging-default-opt-in); without one, list all rules.
+    """Explain RULE (ROM101, or messaging-default-opt-in); without one, list all rules.
 
     \b
     Example:

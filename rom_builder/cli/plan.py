@@ -62,7 +62,7 @@ def plan(
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
 ) -> None:
-    r"""Show what build would change in BASE, like a diff, and why. Nothing is written.
+    """Show what build would change in BASE, like a diff, and why. Nothing is written.
 
     \b
     Example:
