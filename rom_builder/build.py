@@ -9,14 +9,17 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.check import check
+from rom_builder.ab_pack import verify_places, write_ab_package
+from rom_builder.check import check, check_rom
 from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused
 from rom_builder.files import write_whole
 from rom_builder.findings import Report, Verdict
+from rom_builder.formats.ab_metadata import PAYLOAD_NAME
 from rom_builder.formats.ota_signature import signed_size, verify_ota_signature
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
+from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, refuse_public_key
 from rom_builder.pack import missing_sources, write_package
 from rom_builder.plan import Plan, plan
@@ -56,6 +59,7 @@ def build(
     signer: CheckedSigner,
     output: Path,
     *,
+    avb: CheckedSigner | None = None,
     brought: dict[str, FileData],
     today: date,
     allow_public_key: bool = False,
@@ -64,8 +68,9 @@ def build(
     """Write a signed package that meets its policies, or nothing.
 
     Args:
-        base: A file-based OTA package, packed or unpacked.
+        base: A full A/B package, or a file-based package, packed or unpacked.
         signer: The key of the role ``ota``.
+        avb: The key of the role ``avb``; needed where verified boot has to be sealed again.
         output: The package to write; appears whole or not at all.
         brought: Files that the user brings, by device path.
         today: Day on which expiry dates are judged.
@@ -78,7 +83,9 @@ def build(
         SigningError: The key is refused or fails.
         ImageError: The base is damaged where it has to be read.
     """
-    refuse_public_key(signer.certificate, allow_public_key=allow_public_key)
+    for key in (signer, avb):
+        if key is not None:
+            refuse_public_key(key.certificate, allow_public_key=allow_public_key)
     step("open")
     rom = open_rom(base)
     if output.exists() and output.resolve() == base.resolve():
@@ -88,13 +95,19 @@ def build(
     made = replace(made, notes=(*made.notes, *remarks(rom, signer)))
     with write_whole(output) as file:
         step("pack")
-        write_package(rom, made, signer.certificate.public_bytes(Encoding.PEM), file)
+        if PAYLOAD_NAME in rom.contents.payloads:
+            # Its inner signatures are made while it is packed: it is judged before them, too.
+            refuse_unless_compliant(
+                check_rom(rom.with_edits(made.edits), policies, today=today), made, output
+            )
+            write_ab_package(rom, made, signer, avb, file)
+        else:
+            write_package(rom, made, signer.certificate.public_bytes(Encoding.PEM), file)
         file.flush()
         packed = Path(file.name)
         step("check")
         report = check(packed, policies, today=today, notes=made.notes)
-        if report.verdict is not Verdict.COMPLIANT:
-            raise NotCompliant(replace(report, image=replace(report.image, path=str(output))), made)
+        refuse_unless_compliant(report, made, output)
         step("sign")
         source = FileSource(packed)
         tail = sign_package(source, signer)
@@ -105,9 +118,21 @@ def build(
         step("verify")
         signed = FileSource(packed)
         verify_ota_signature(signed, [signer.certificate])
+        if PAYLOAD_NAME in rom.contents.payloads:
+            verify_places(ZipArchive(signed), signed.size)
         sha256 = digest_of(signed)
     image = replace(report.image, path=str(output), sha256=sha256)
     return Built(output, made, replace(report, image=image))
+
+
+def refuse_unless_compliant(report: Report, made: Plan, output: Path) -> None:
+    """Go on only with what meets its policies.
+
+    Raises:
+        NotCompliant: It does not.
+    """
+    if report.verdict is not Verdict.COMPLIANT:
+        raise NotCompliant(replace(report, image=replace(report.image, path=str(output))), made)
 
 
 def remarks(rom: Rom, signer: CheckedSigner | None) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
 from rom_builder.rom import Rom, open_rom
+from rom_builder.rules.readings import counted
 from rom_builder.signatures import read_signing_certificates
 
 DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"
@@ -39,7 +40,11 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
     Raises:
         ImageError: The image as a whole cannot be read; parts that cannot are in the report.
     """
-    rom = open_rom(path)
+    return check_rom(open_rom(path), policies, today=today, notes=notes)
+
+
+def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
+    """Hold an open ROM to policies; see :func:`check`."""
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(lambda: rom.sha256)
         facts = read_facts(rom, policies, today)
@@ -47,7 +52,7 @@ def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...]
     findings, requirements = judge(policies, facts)
     development = any(DEVELOPMENT in c.subject for c in facts.of(SigningCertificate))
     return Report(
-        image=Image(str(path), rom.kind, sha256, describe(facts)),
+        image=Image(str(rom.path), rom.kind, sha256, describe(facts)),
         policies=tuple((policy.id, policy.title) for policy in policies.policies),
         requirements=tuple(requirements),
         findings=sorted_findings(findings),
@@ -78,16 +83,17 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         demanded = service.transport.hosts if service.transport else None
         hosts = (*profile.hosts, *(demanded or ()))
         watches.append(watch(profile, hosts, rom, packages))
+    platform = read_platform(rom)
     return Facts(
-        platform=read_platform(rom),
+        platform=platform,
         facts=(
             *facts,
             *readings,
             *read_endpoints(rom, watches),
-            *read_signing_certificates(rom),
+            *read_signing_certificates(rom, platform.sdk),
         ),
         present=present,
-        searched=f"{len(facts)} packages and {len(rom.files)} files",
+        searched=f"{counted(len(facts), 'app')} and {counted(len(rom.files), 'file')}",
         unread=tuple(rom.unread),
         today=today,
     )

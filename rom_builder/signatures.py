@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate
 from rom_builder.findings import Location
-from rom_builder.formats.apk_signature import read_signers
+from rom_builder.formats.apk_signature import ApkSigner, read_signers
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known
@@ -18,11 +18,20 @@ OTACERTS = "/system/etc/security/otacerts.zip"
 MAX_CERTIFICATES_SIZE = 4 << 20
 
 
-def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
+SCHEME_SINCE = {"v1": 1, "v2": 24, "v3": 28, "v3.1": 33}
+"""First API level that knows an APK signature scheme; it looks at the highest that it knows."""
+
+
+def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCertificate]:
     """Yield every certificate of the package, of ``otacerts.zip`` and of each app.
 
     Apps' signatures are read, not verified: whose key an app names is the question here. What cannot
     be read is noted in the ROM's list of unread parts.
+
+    Args:
+        rom: The ROM.
+        sdk: Its API level: a digest is told of the signatures that this platform looks at; None if it
+            is not known, then of all.
     """
     package = rom.by_name.get(OTACERT)
     if package is not None:
@@ -38,11 +47,22 @@ def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
     for file in rom.with_suffix(".apk"):
         try:
             source = rom.open(file)
-            for signer in read_signers(ZipArchive(source, lenient=True), source):
-                digest = signer.digest_algorithms[0] if signer.digest_algorithms else ""
+            signers = read_signers(ZipArchive(source, lenient=True), source)
+            for signer in signers:
+                digest = (
+                    "".join(signer.digest_algorithms[:1]) if decides(signer, signers, sdk) else ""
+                )
                 yield fact("apk", signer.certificates[0], digest, file.name)
         except ImageError as error:
             rom.note_unread(error, file.name)
+
+
+def decides(signer: ApkSigner, signers: Iterable[ApkSigner], sdk: int | None) -> bool:
+    """Say whether a platform looks at this signer of an app."""
+    if sdk is None:
+        return True
+    known = [each.scheme for each in signers if SCHEME_SINCE[each.scheme] <= sdk]
+    return bool(known) and signer.scheme == max(known)
 
 
 def read_accepted(rom: Rom) -> list[Certificate]:

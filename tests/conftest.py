@@ -10,6 +10,8 @@ from hypothesis import settings
 
 settings.register_profile("long", max_examples=3000, deadline=None)
 
+UNPACKAGED = {"recovery-verifier", "avbtool.py"}
+"""Judges that no distribution ships: asked where somebody has put them on the path."""
 REQUIRED = os.environ.get("ROM_BUILDER_REQUIRE_TOOLS") == "1"
 """Set in CI: a missing foreign judge is then a failure, not a skip."""
 
@@ -19,7 +21,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for tool in mark.args:
             if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
                 continue
-            if REQUIRED:
+            if REQUIRED and tool not in UNPACKAGED:
                 pytest.fail(f"the foreign judge {tool} is missing", pytrace=False)
             pytest.skip(f"the foreign judge {tool} is missing")
 

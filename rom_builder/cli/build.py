@@ -62,17 +62,19 @@ def build(
     from rom_builder.key_files import PassphrasePrompt
     from rom_builder.plan import read_brought
     from rom_builder.reports import REPORTS
-    from rom_builder.signers.profile import open_role
+    from rom_builder.signers.profile import open_optional_role, open_role
 
     targets = [target_of(report) for report in reports]
     loaded = load(policies)
     signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask))
+    avb = open_optional_role(signing, "avb", prompt=PassphrasePrompt(ask))
     try:
         built = run_build(
             base,
             loaded,
             signer,
             output,
+            avb=avb,
             brought=read_brought(replacements, trees),
             today=today(),
             allow_public_key=allow_public_key,

@@ -19,7 +19,9 @@ from rom_builder.packages import RESOURCES, Packages
 from rom_builder.policy.profile import Profile
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
-URL = re.compile(r"\b(https?)://([^\s/:?#\"'<>\\]+)[^\s\"'<>\\]*", re.IGNORECASE)
+URL = re.compile(
+    r"\b(https?)://(?:[^\s/?#\"'<>\\@]*@)?([^\s/:?#\"'<>\\@]+)[^\s\"'<>\\]*", re.IGNORECASE
+)
 ANY_URL = re.compile(rb"https?://")
 ANY_URL_UTF16 = re.compile(rb"h\0t\0t\0p\0(?:s\0)?:\0/\0/\0")
 XML_NAMESPACE = re.compile(r"http://(?:schemas\.android\.com/|www\.w3\.org/\d{4}/)")
@@ -85,7 +87,8 @@ def _of_file(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endp
     try:
         if not file.name.endswith((".apk", ".jar")):
             for each in watches:
-                yield from _unique(each, file.name, True, _texts(rom.read(file), each, True))
+                own = file.name in each.own
+                yield from _unique(each, file.name, own, _texts(rom.read(file), each, own))
             return
         archive = ZipArchive(rom.open(file), lenient=True)
     except ImageError as error:
@@ -137,7 +140,7 @@ def _unique(
             url = match[0][:MAX_URL]
             if url not in seen and len(seen) < PER_FILE and not XML_NAMESPACE.match(url):
                 seen.add(url)
-                host = match[2].rpartition("@")[2].lower().rstrip(".")
+                host = match[2].lower().rstrip(".")
                 place = Location(name, offset)
                 yield Endpoint(each.service, match[1].lower(), host, url, place, own)
 

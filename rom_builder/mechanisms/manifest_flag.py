@@ -12,7 +12,7 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Element, patch_attribute
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, changed
+from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import MANIFEST, Packages
@@ -72,6 +72,9 @@ class ManifestFlagMechanism:
         for apk in packages.named(binding.package):
             for element in elements(apk.manifest, apk.package, binding.component):
                 attribute = element.attribute(ATTRIBUTES[binding.attribute])
+                if obstacle := no_boolean(apk, values):
+                    yield obstacle
+                    continue
                 if apk.boolean(attribute) == values[0]:
                     continue
                 why = f"{binding.attribute} is to be {text_of(values[0])}"

@@ -12,7 +12,7 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import NetworkSecurity, Value, app_behind
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Attribute, Element, patch_attribute
-from rom_builder.formats.network_security_answers import app_wide
+from rom_builder.formats.network_security_answers import evaluate_cleartext
 from rom_builder.formats.network_security_config import NetworkSecurityConfig, parse_nsc
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.formats.typed_xml import from_axml, from_text_xml
@@ -50,7 +50,10 @@ class NetworkSecurityConfigFile(Binding):
 
 @mechanism("network-security-config")
 class NetworkSecurityConfigMechanism:
-    """Cleartext as the platform decides it; the values are the policy's: forbidden or allowed."""
+    """Cleartext as the platform decides it; the values are the policy's: forbidden or allowed.
+
+    Forbidden is what refuses by default and for every domain that the config singles out.
+    """
 
     options = NetworkSecurityConfigFile
 
@@ -62,7 +65,12 @@ class NetworkSecurityConfigMechanism:
             app = app_behind(fact, sdk)
             if app is None:
                 continue
-            answer = app_wide(fact.config, app)
+            domains = [
+                d.name for e in (fact.config.entries if fact.config else ()) for d in e.domains
+            ]
+            hosts = (None, *(name for name in domains if not name.startswith(".")))
+            answers = [evaluate_cleartext(fact.config, app, host) for host in hosts]
+            answer = next((each for each in answers if each.permitted), answers[0])
             value = "allowed" if answer.permitted else "forbidden"
             label = f"cleartext ({answer.because})"
             yield Found(label, (value,), fact.location, Strength.EFFECTIVE)
@@ -78,7 +86,7 @@ class NetworkSecurityConfigMechanism:
         if binding.file is not None:
             yield from _render_file(rom, binding.file, permitted)
         for apk in packages.named(binding.package) if binding.package else ():
-            yield from _render_app(apk, permitted)
+            yield from _render_app(apk, permitted, read_platform(rom).sdk)
 
 
 def read_network_security(
@@ -160,14 +168,16 @@ def _render_file(rom: Rom, path: str, permitted: bool) -> Iterator[Change]:
         yield Edit(file.path, FileData(data), why)
 
 
-def _render_app(apk: Apk, permitted: bool) -> Iterator[Change]:
+def _render_app(apk: Apk, permitted: bool, sdk: int | None) -> Iterator[Change]:
     why = f"cleartext is to be {'allowed' if permitted else 'forbidden'}"
     new_version = f"bring a new version of the app: --replace {apk.file.path}=FILE"
     attribute = apk.network_security_config
     values = apk.resolve(attribute.reference) if attribute and attribute.reference else ()
     entry = values[0].string if values else None
     if entry is None:
-        if apk.target_sdk < 28 or permitted:  # the default without a config; API 28 turned it
+        fact = NetworkSecurity("", apk.describe(), None, Location(apk.inner(MANIFEST)))
+        app = app_behind(fact, sdk)
+        if app is None or evaluate_cleartext(None, app, None).permitted != permitted:
             yield Obstacle(apk.inner(MANIFEST), f"{why}, but the app names no config", new_version)
         return
     root = apk.xml(entry)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from rom_builder.edits import Change
+from rom_builder.edits import Change, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Attribute, Element, parse_axml, patch_attribute
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, attribute_value, changed
+from rom_builder.mechanisms.inside_app import TRUE, attribute_values, changed, in_config, no_boolean
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import Apk, Packages
@@ -48,22 +48,29 @@ class PreferenceXmlMechanism:
     def read(self, rom: Rom, packages: Packages, binding: PreferenceXml) -> Iterator[Found]:
         for apk in packages.named(binding.package):
             for entry, attribute in preferences(rom, apk, binding):
-                value = attribute_value(apk, attribute) if attribute else None
-                yield Found(
-                    f"preference {binding.key}",
-                    () if value is None else (value,),
-                    Location(apk.inner(entry), attribute.offset if attribute else None),
-                    Strength.UI_DEFAULT,
-                )
+                place = Location(apk.inner(entry), attribute.offset if attribute else None)
+                for config, value in attribute_values(apk, attribute):
+                    label = in_config(f"preference {binding.key}", config)
+                    values = () if value is None else (value,)
+                    yield Found(label, values, place, Strength.UI_DEFAULT)
 
     def render(
         self, rom: Rom, packages: Packages, binding: PreferenceXml, values: tuple[Value, ...]
     ) -> Iterator[Change]:
         for apk in packages.named(binding.package):
             for entry, attribute in preferences(rom, apk, binding):
-                if attribute and attribute_value(apk, attribute) != values[0]:
+                shown = [value for _, value in attribute_values(apk, attribute)]
+                why = f"preference {binding.key} is to show {text_of(values[0])}"
+                if obstacle := no_boolean(apk, values):
+                    yield obstacle
+                elif attribute is None and values[0]:
+                    yield Obstacle(
+                        apk.inner(entry),
+                        f"{why}, but it has no default to change",
+                        f"bring a new version of the app: --replace {apk.file.path}=FILE",
+                    )
+                elif attribute is not None and any(value != values[0] for value in shown):
                     data = with_default(apk.read(entry), binding.key, bool(values[0]))
-                    why = f"preference {binding.key} is to show {text_of(values[0])}"
                     yield changed(apk, entry, data, why)
 
 

@@ -12,7 +12,7 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.arsc import parse_arsc, patch_value
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, changed
+from rom_builder.mechanisms.inside_app import TRUE, changed, in_config, no_boolean
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import RESOURCES, Packages
@@ -50,10 +50,9 @@ class ResourceBoolMechanism:
             if not resource_id:
                 continue
             for value in apk.resolve(resource_id):
-                suffix = f" ({value.config})" if value.config else ""
                 found = value.as_value()
                 yield Found(
-                    f"bool/{binding.resource}{suffix}",
+                    in_config(f"bool/{binding.resource}", value.config),
                     () if found is None else (found,),
                     Location(apk.inner(RESOURCES), value.offset),
                     strength,
@@ -64,7 +63,9 @@ class ResourceBoolMechanism:
     ) -> Iterator[Change]:
         for apk in packages.named(binding.package):
             resource_id = apk.resources and apk.resources.find("bool", binding.resource)
-            if resource_id and any(v.as_value() != values[0] for v in apk.resolve(resource_id)):
+            if resource_id and (obstacle := no_boolean(apk, values)):
+                yield obstacle
+            elif resource_id and any(v.as_value() != values[0] for v in apk.resolve(resource_id)):
                 data = with_bool(apk.read(RESOURCES), binding.resource, bool(values[0]))
                 why = f"bool/{binding.resource} is to be {text_of(values[0])}"
                 yield changed(apk, RESOURCES, data, why)
@@ -73,7 +74,8 @@ class ResourceBoolMechanism:
 def with_bool(data: bytes, resource: str, value: bool) -> bytes:
     """Return a resource table in which ``bool/resource`` is ``value`` in every configuration.
 
-    Only the eight bytes of each typed value change.
+    Only the eight bytes of each typed value change. A reference to another resource is replaced; the
+    other resource stays as it is.
 
     Raises:
         ImageError: The table is damaged or has no such resource.
@@ -82,6 +84,8 @@ def with_bool(data: bytes, resource: str, value: bool) -> bytes:
     resource_id = table.find("bool", resource)
     if resource_id is None:
         raise ImageError(f"no bool/{resource}")
-    for found in table.resolve(resource_id):
+    for found in table.values(resource_id):
+        if found.parent is not None:
+            raise ImageError(f"bool/{resource} is a bag of values", offset=found.offset)
         data = patch_value(data, found, ValueType.INT_BOOLEAN, TRUE if value else 0)
     return data

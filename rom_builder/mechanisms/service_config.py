@@ -39,9 +39,11 @@ class ServiceConfig(Binding):
     @classmethod
     def _is_xpath(cls, select: str) -> str:
         try:
-            etree.XPath(select)
-        except etree.XPathSyntaxError as error:
-            raise ValueError(f"{select!r} is no XPath") from error
+            matches = etree.XPath(select)(etree.Element("nothing"))
+        except etree.XPathError as error:
+            raise ValueError(f"{select!r} is no XPath: {error}") from error
+        if not isinstance(matches, list):
+            raise ValueError(f"{select!r} names no attribute or element")  # noqa: TRY004
         return select
 
 

@@ -45,7 +45,8 @@ def property_files(rom: Rom) -> tuple[list[tuple[RomFile, BuildProp]], int | Non
     """
     found: dict[str, tuple[RomFile, BuildProp]] = {}
     for path in PROPERTY_FILES:
-        file = rom.find(path)
+        # On a phone without a partition of its own, init has /vendor as a link to /system/vendor.
+        file = rom.find(path) or rom.find(f"/system{path}")
         if file is None or file.name in found:
             continue
         try:

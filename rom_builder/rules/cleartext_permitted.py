@@ -9,13 +9,16 @@ from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.formats.network_security_answers import (
     FILE_SINCE,
     App,
-    app_wide,
     evaluate_cleartext,
 )
 from rom_builder.rules.readings import effective, evidence_of
 from rom_builder.rules.rule import Case, rule
-from rom_builder.rules.transport import concrete_hosts
+from rom_builder.rules.transport import hosts_of, named, platform_unknown
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
+"""What is sent there does not leave the phone."""
+SHOWN = 3
+"""Hosts that a message names; the evidence has more."""
 REFERENCES = (
     "GDPR Art. 32(1)(a)",
     "CRA Annex I Part I (2)(e)",
@@ -40,11 +43,12 @@ REFERENCES = (
 def cleartext_permitted(case: Case, facts: Facts) -> Iterator[Finding]:
     """Every app of the service is refused cleartext by the platform, for each host and by default.
 
-    The answer is what Android computes, not what the text looks like: from API 24 an app's network
-    security config replaces ``usesCleartextTraffic``; without a value cleartext is permitted to apps
-    that target API 27 or less; a value such as ``no`` or ``@bool/x`` counts as true. At API 23 only
-    the manifest flag counts. Below, the platform refuses nothing, and the rule does not apply; what
-    the code spells out (ROM202) then has to speak for itself.
+    Asked are the default, the service's hosts and every domain that the config singles out, except
+    the phone itself (``localhost``). The answer is what Android computes, not what the text looks
+    like: from API 24 an app's network security config replaces ``usesCleartextTraffic``; without a
+    value cleartext is permitted to apps that target API 27 or less; a value such as ``no`` or
+    ``@bool/x`` counts as true. At API 23 only the manifest flag counts. Below, the platform refuses
+    nothing, and the rule does not apply; what the code spells out (ROM202) then has to speak.
 
     A pass says that the platform's HTTP stacks refuse cleartext; raw sockets and native code do not
     ask them.
@@ -72,20 +76,15 @@ def cleartext_permitted(case: Case, facts: Facts) -> Iterator[Finding]:
 
 def judged(case: Case, facts: Facts, fact: NetworkSecurity) -> Iterator[Finding]:
     """Yield the answer for one app or file."""
-    app = app_behind(fact, facts.platform.sdk)
-    name = fact.package.name if fact.package else fact.location.path
+    app, name = app_behind(fact, facts.platform.sdk), named(fact)
     if app is None:
-        yield case.finding(
-            Status.UNKNOWN,
-            f"{name}: the API level of the ROM is unknown",
-            (Evidence(fact.location, "depends on the API level", Strength.PRESENCE),),
-            fix="give an image with its build.prop",
-            selector=name,
-        )
+        yield platform_unknown(case, fact)
         return
-    answers = [("by default", app_wide(fact.config, app))]
+    answers = [("by default", evaluate_cleartext(fact.config, app, None))]
     answers += [
-        (f"to {host}", evaluate_cleartext(fact.config, app, host)) for host in concrete_hosts(case)
+        (f"to {host}", evaluate_cleartext(fact.config, app, host))
+        for host in hosts_of(case, fact.config)
+        if host not in LOOPBACK
     ]
     permitted = [(what, answer) for what, answer in answers if answer.permitted]
     if permitted and not permitted[0][1].enforced and app.platform_sdk < FILE_SINCE - 1:
@@ -98,7 +97,7 @@ def judged(case: Case, facts: Facts, fact: NetworkSecurity) -> Iterator[Finding]
     elif permitted:
         yield case.finding(
             Status.FAIL,
-            f"{name} may send unencrypted ({', '.join(what for what, _ in permitted)})",
+            f"{name} may send unencrypted ({first_few([what for what, _ in permitted])})",
             tuple(
                 Evidence(fact.location, f"{what}: {answer.because}", Strength.EFFECTIVE)
                 for what, answer in permitted
@@ -112,6 +111,12 @@ def judged(case: Case, facts: Facts, fact: NetworkSecurity) -> Iterator[Finding]
             (Evidence(fact.location, answers[0][1].because, Strength.EFFECTIVE),),
             selector=name,
         )
+
+
+def first_few(texts: list[str]) -> str:
+    """Join texts; the fourth and later ones are counted."""
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return ", ".join([*texts[:SHOWN], *more])
 
 
 @rule(
@@ -134,7 +139,7 @@ def network_config_broken(case: Case, facts: Facts) -> Iterator[Finding]:
     for fact in facts.of(NetworkSecurity, case.name):
         app = app_behind(fact, facts.platform.sdk) or App(FILE_SINCE, FILE_SINCE)
         fatal = fact.config.fatal(app.debuggable) if fact.config else ()
-        if fatal:
+        if fatal and app.platform_sdk >= FILE_SINCE:
             yield case.finding(
                 Status.FAIL,
                 f"the platform refuses this config: {fatal[0].message}",

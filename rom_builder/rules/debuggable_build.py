@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts, Package
 from rom_builder.findings import Evidence, Finding, Location, Status, Strength
+from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 
@@ -32,7 +33,7 @@ def debuggable_build(case: Case, facts: Facts) -> Iterator[Finding]:
         if p.debuggable
     )
     if apps:
-        yield case.finding(Status.FAIL, f"{len(apps)} debuggable apps", apps, selector="apps")
+        yield case.finding(Status.FAIL, counted(len(apps), "debuggable app"), apps, selector="apps")
     properties = facts.platform.properties
     seen = tuple(
         Evidence(properties[key][1], f"{key}={properties[key][0]}", Strength.EFFECTIVE)

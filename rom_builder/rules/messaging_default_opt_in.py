@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Status
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.rules.readings import counted, effective, evidence_of
 from rom_builder.rules.rule import Case, rule
 
 
@@ -36,10 +36,13 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
     this rule was made for, the ROM that was always on showed "off", and the one that was mended
     showed "on" in a box that needed a sign-in first.
 
+    A service that the policy forbids has to be absent: that it is off does not show that nobody can
+    turn it on.
+
     Unknown means that the default was found in no effective setting; it then lives in code.
     """
     consent = case.demand.consent
-    if consent is None:
+    if consent is None or consent.mode is None:
         return
     readings = facts.readings(case.name, "consent.default")
     decisive = effective(readings)
@@ -50,6 +53,13 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
             Status.FAIL,
             f"the service is on by default ({on[0].label}); the policy demands {consent.mode}",
             evidence_of(on),
+        )
+    elif off and len(off) == len(decisive) and consent.mode == "forbidden":
+        yield case.finding(
+            Status.UNKNOWN,
+            "the service is off by default; that it cannot be turned on was not established",
+            evidence_of(decisive),
+            fix="leave the service out of the ROM",
         )
     elif decisive and len(on) + len(off) == len(decisive):
         state = "on" if on else "off"
@@ -62,7 +72,10 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
             evidence_of(unset),
         )
     else:
-        seen = f"{len(readings)} settings only show a state" if readings else "no setting shows one"
+        show = "shows" if len(readings) == 1 else "show"
+        seen = f"{counted(len(readings), 'setting')} only {show} a state"
+        if not readings:
+            seen = "no setting shows one"
         yield case.finding(
             Status.UNKNOWN,
             f"the default is in no effective setting ({seen}): it is up to the code",

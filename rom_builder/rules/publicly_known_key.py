@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rom_builder.facts import Facts, SigningCertificate
 from rom_builder.findings import Evidence, Finding, Severity, Status, Strength
+from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 USES = {
@@ -47,9 +48,13 @@ def publicly_known_key(case: Case, facts: Facts) -> Iterator[Finding]:
     )
     for name, group in groupby(public, key=lambda c: c.known_as):
         members = list(group)
-        counted = {use: sum(c.use == use for c in members) for use in USES}
-        apps = f" and signs {counted['apk']} apps" if counted["apk"] else ""
-        first = USES[members[0].use] if members[0].use != "apk" else f"signs {len(members)} apps"
+        uses = {use: sum(c.use == use for c in members) for use in USES}
+        apps = f" and signs {counted(uses['apk'], 'app')}" if uses["apk"] else ""
+        first = (
+            USES[members[0].use]
+            if members[0].use != "apk"
+            else f"signs {counted(len(members), 'app')}"
+        )
         yield case.finding(
             Status.FAIL,
             f"the publicly known key {name} {first}{apps if members[0].use != 'apk' else ''}",

@@ -26,6 +26,15 @@ def shown(reading: Reading) -> str:
     )
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun.
+
+    >>> counted(1, "place"), counted(2, "switch", "switches")
+    ('1 place', '2 switches')
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def effective(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     """Return the readings that the device acts on."""
     return tuple(r for r in readings if r.strength in (Strength.EFFECTIVE, Strength.CODE))

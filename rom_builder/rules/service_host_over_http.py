@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +11,7 @@ from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Str
 from rom_builder.formats.network_security_answers import FILE_SINCE
 from rom_builder.policy.models import host_matches
 from rom_builder.rules.cleartext_permitted import REFERENCES
-from rom_builder.rules.readings import effective
+from rom_builder.rules.readings import counted, effective
 from rom_builder.rules.rule import Case, rule
 
 
@@ -48,10 +49,14 @@ def service_host_over_http(case: Case, facts: Facts) -> Iterator[Finding]:
         if not own:
             continue
         failed = True
-        also = f"; {len(others)} other programs know it over http" if others else ""
+        also = ""
+        if others:
+            know = "knows" if len(others) == 1 else "know"
+            also = f"; {counted(len(others), 'other program')} {know} it over http"
         yield case.finding(
             Status.FAIL,
-            f"{host} is addressed over http in {len(own)} places of the service's programs{also}",
+            f"{host} is addressed over http in {counted(len(own), 'place')} of the service's"
+            f" programs{also}",
             evidence_of(own),
             layer=Layer.CODED,
             selector=host,
@@ -77,6 +82,22 @@ def restricted(case: Case, facts: Facts) -> bool:
     return bool(effective(facts.readings(case.name, "transport.cleartext")))
 
 
+HOST = re.compile(r"[^.%{}$]+(\.[^.%{}$]+)+")
+"""What can be a host: not ``localhost``, and not ``%1$s`` of an address put together at run time."""
+NAMESPACES = frozenset(
+    {
+        "schemas.android.com",
+        "schemas.xmlsoap.org",
+        "www.w3.org",
+        "xml.org",
+        "xmlpull.org",
+        "java.sun.com",
+        "ns.adobe.com",
+    }
+)
+"""Hosts of well-known XML namespaces and features: names, never contacted."""
+
+
 def within(host: str, patterns: Iterable[str]) -> bool:
     """Say whether a host is one of the service's."""
     return any(host_matches(pattern, host) for pattern in patterns)
@@ -99,8 +120,9 @@ def host_not_in_policy(case: Case, facts: Facts) -> Iterator[Finding]:
     """Hosts beyond the policy's list are not contacted.
 
     A configuration that the service obeys decides. Addresses in the service's programs that are
-    outside the list are reported together as a warning: apps spell out many addresses that they do
-    not contact for the service, so they neither fail nor pass the requirement.
+    outside the list are reported together as a note: apps spell out many addresses that they do
+    not contact for the service, so they neither fail nor pass the requirement. Names of XML namespaces
+    and addresses with a placeholder for the host are left out.
     """
     transport = case.demand.transport
     if transport is None or transport.hosts is None:
@@ -127,12 +149,14 @@ def host_not_in_policy(case: Case, facts: Facts) -> Iterator[Finding]:
         )
     outside: dict[str, Endpoint] = {}
     for endpoint in facts.of(Endpoint, case.name):
-        if endpoint.own and not within(endpoint.host, transport.hosts):
+        known = within(endpoint.host, transport.hosts) or endpoint.host in NAMESPACES
+        if endpoint.own and not known and HOST.fullmatch(endpoint.host):
             outside.setdefault(endpoint.host, endpoint)
     if outside:
         yield case.finding(
             Status.FAIL,
-            f"the service's programs spell out hosts that the policy does not name: {len(outside)}",
+            f"the service's programs spell out {counted(len(outside), 'host')} that the policy"
+            " does not name",
             evidence_of(outside[host] for host in sorted(outside)),
             layer=Layer.CODED,
             severity=Severity.NOTE,

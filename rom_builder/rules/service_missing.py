@@ -36,14 +36,14 @@ def service_missing(case: Case, facts: Facts) -> Iterator[Finding]:
             Location(""), f"searched {facts.searched}, found no part of it", Strength.PRESENCE
         ),
     )
-    if required:
-        yield case.finding(Status.FAIL, "the required service is not in the ROM", absent)
-    elif facts.unread:
+    if facts.unread:
         yield case.finding(
             Status.UNKNOWN,
             "the service was not found, but parts of the image could not be read",
             absent,
             fix="make the unread parts readable and check again",
         )
+    elif required:
+        yield case.finding(Status.FAIL, "the required service is not in the ROM", absent)
     else:
         yield case.finding(Status.NOT_APPLICABLE, "the service is not in the ROM", absent)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rom_builder.facts import Facts
-from rom_builder.findings import Finding, Severity, Status
-from rom_builder.rules.readings import evidence_of
+from rom_builder.findings import Finding, Severity, Status, Strength
+from rom_builder.rules.readings import counted, evidence_of
 from rom_builder.rules.rule import Case, rule
 
 
@@ -23,16 +23,22 @@ def switches_disagree(case: Case, facts: Facts) -> Iterator[Finding]:
     """Two switches of one service that show opposite defaults mislead users and reviewers alike.
 
     The same feature may be set in several apps, properties and files. Which of them the code obeys
-    cannot be told from the settings; the disagreement itself is the finding.
+    cannot be told from the settings; the disagreement itself is the finding. A value that nothing is
+    known to read (evidence ``presence``) shows no state to anybody.
     """
     if case.demand.consent is None:
         return
-    readings = tuple(r for r in facts.readings(case.name, "consent.default") if r.on is not None)
+    readings = tuple(
+        r
+        for r in facts.readings(case.name, "consent.default")
+        if r.on is not None and r.strength is not Strength.PRESENCE
+    )
     on = tuple(r for r in readings if r.on)
     off = tuple(r for r in readings if not r.on)
     if on and off:
         yield case.finding(
             Status.FAIL,
-            f"{len(on)} of {len(readings)} switches show the service on, {len(off)} off",
+            f"{len(on)} of {counted(len(readings), 'switch', 'switches')} "
+            f"{'shows' if len(on) == 1 else 'show'} the service on, {len(off)} off",
             evidence_of((*on, *off)),
         )

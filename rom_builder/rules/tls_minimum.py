@@ -9,8 +9,8 @@ from rom_builder.findings import Evidence, Finding, Location, Status, Strength
 from rom_builder.rules.readings import effective, evidence_of
 from rom_builder.rules.rule import Case, rule
 
-NO_TLS_1_2_UP_TO = 20
-"""Last API level whose default client does not offer TLS 1.2 (on by default from Android 5.0)."""
+NO_TLS_1_2_UP_TO = 19
+"""Last API level whose default client does not offer TLS 1.2 (``javax.net.ssl.SSLSocket``: from 20)."""
 TLS_1_2_ENFORCED_FROM = 35
 """Android 15 refuses TLS 1.0 and 1.1 for apps that target it."""
 
@@ -27,7 +27,7 @@ def tls_minimum(case: Case, facts: Facts) -> Iterator[Finding]:
     """No file of a ROM sets a TLS minimum for an app, except a setting that the app itself obeys.
 
     Such a setting decides. Without it: an Android whose default client does not know TLS 1.2 (up to
-    API 20) fails; Android 15 with an app that targets it refuses TLS below 1.2; anything between is
+    API 19) fails; Android 15 with an app that targets it refuses TLS below 1.2; anything between is
     unknown, because the version is then agreed between the app's code and the server.
     """
     transport = case.demand.transport

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import date
+from itertools import groupby
 
 from rom_builder.facts import Facts, NetworkSecurity, app_behind
 from rom_builder.findings import Evidence, Finding, Status, Strength
-from rom_builder.formats.network_security_answers import pins, trust
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.formats.network_security_answers import App, pins, trust
+from rom_builder.rules.readings import counted, effective, evidence_of
 from rom_builder.rules.rule import Case, rule
-from rom_builder.rules.transport import concrete_hosts
+from rom_builder.rules.transport import hosts_of, named, platform_unknown
 
 
 @rule(
@@ -43,11 +45,12 @@ def user_ca_trusted(case: Case, facts: Facts) -> Iterator[Finding]:
     answered = False
     for fact in facts.of(NetworkSecurity, case.name):
         app = app_behind(fact, facts.platform.sdk)
-        if app is None:
-            continue
         answered = True
-        name = fact.package.name if fact.package else fact.location.path
-        answers = [trust(fact.config, app, host) for host in (None, *concrete_hosts(case))]
+        if app is None:
+            yield platform_unknown(case, fact)
+            continue
+        name = named(fact)
+        answers = [trust(fact.config, app, host) for host in (None, *hosts_of(case, fact.config))]
         trusting = [answer for answer in answers if answer.user]
         decisive = (trusting or answers)[0]
         yield case.finding(
@@ -69,35 +72,47 @@ def user_ca_trusted(case: Case, facts: Facts) -> Iterator[Finding]:
     references=("MASVS-NETWORK-2", "MASWE-0028", "CWE-295"),
 )
 def pin_missing(case: Case, facts: Facts) -> Iterator[Finding]:
-    """Every pin that the policy names holds for its host on the day of the check.
+    """A host has to prove one of the keys that the policy names for it, and no other will do.
 
     A pin past its expiry is no pin: the platform then accepts any trusted certificate.
     """
     transport = case.demand.transport
     if transport is None or not transport.pins:
         return
-    configs = [
-        (fact, app)
-        for fact in facts.of(NetworkSecurity, case.name)
-        if (app := app_behind(fact, facts.platform.sdk)) is not None
-    ]
-    for pin in transport.pins:
-        host, digest = pin.host.removeprefix("*."), base64.b64decode(pin.sha256)
-        answers = [(fact, pins(fact.config, app, host, facts.today)) for fact, app in configs]
-        good = [fact for fact, answer in answers if answer.enforced and digest in answer.digests]
-        bad = [(fact, answer) for fact, answer in answers if fact not in good]
-        if bad:
-            evidence = tuple(
-                Evidence(fact.location, answer.because, Strength.EFFECTIVE) for fact, answer in bad
-            )
-            yield case.finding(
-                Status.FAIL, f"{pin.host} is not pinned as demanded", evidence, selector=pin.host
-            )
-        elif good:
-            evidence = tuple(
-                Evidence(fact.location, f"{pin.host} is pinned", Strength.EFFECTIVE)
-                for fact in good
-            )
-            yield case.finding(Status.PASS, f"{pin.host} is pinned", evidence, selector=pin.host)
+    known = list(facts.of(NetworkSecurity, case.name))
+    configs = []
+    for fact in known:
+        app = app_behind(fact, facts.platform.sdk)
+        if app is None:
+            yield platform_unknown(case, fact)
         else:
-            yield case.finding(Status.UNKNOWN, f"no config pins {pin.host}", selector=pin.host)
+            configs.append((fact, app))
+    for host, group in groupby(sorted(transport.pins, key=lambda p: p.host), lambda p: p.host):
+        wanted = {base64.b64decode(pin.sha256) for pin in group}
+        faults = [(fact, pin_fault(fact, app, host, wanted, facts.today)) for fact, app in configs]
+        bad = tuple(Evidence(f.location, fault, Strength.EFFECTIVE) for f, fault in faults if fault)
+        if bad:
+            yield case.finding(Status.FAIL, f"{host} is not pinned as demanded", bad, selector=host)
+        elif faults:
+            evidence = tuple(
+                Evidence(fact.location, f"{host} is pinned", Strength.EFFECTIVE)
+                for fact, _ in faults
+            )
+            yield case.finding(Status.PASS, f"{host} is pinned", evidence, selector=host)
+        elif not known:
+            yield case.finding(Status.UNKNOWN, f"no config pins {host}", selector=host)
+
+
+def pin_fault(fact: NetworkSecurity, app: App, host: str, wanted: set[bytes], today: date) -> str:
+    """Say why the keys that a config accepts of a host are not the wanted ones; empty if they are."""
+    answer = pins(fact.config, app, host, today)
+    if not answer.enforced:
+        return answer.because
+    around = trust(fact.config, app, host).overrides_pins
+    if around:
+        return f"certificates of {', '.join(around)} need not match the pins ({answer.because})"
+    if missing := len(wanted - set(answer.digests)):
+        return f"{counted(missing, 'pin')} of the policy not set ({answer.because})"
+    if more := len(set(answer.digests) - wanted):
+        return f"{counted(more, 'pin')} set that the policy does not name ({answer.because})"
+    return ""

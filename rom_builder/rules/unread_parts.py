@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Evidence, Finding, Location, Severity, Status, Strength
+from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 
@@ -24,7 +25,7 @@ def unread_parts(case: Case, facts: Facts) -> Iterator[Finding]:
     if facts.unread:
         yield case.finding(
             Status.UNKNOWN,
-            f"{len(facts.unread)} parts of the image could not be read",
+            f"{counted(len(facts.unread), 'part')} of the image could not be read",
             tuple(
                 Evidence(Location(part.path), part.reason, Strength.PRESENCE)
                 for part in facts.unread

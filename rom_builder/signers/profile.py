@@ -147,7 +147,24 @@ def open_role(
         PolicyError: The profile cannot be read or is wrong.
         SigningError: The role has no key there, or its key or certificate cannot be used.
     """
+    path = profile_path(profile)
+    return load_signing_profile(path).open(role, path.parent, prompt=prompt)
+
+
+def profile_path(profile: str | Path) -> Path:
+    """Return the file of a profile: a path as given, or that of a shipped profile's id."""
     path = Path(profile)
     if not path.exists() and path.name == str(profile) and shipped_profile(path.name).is_file():
-        path = shipped_profile(path.name)
-    return load_signing_profile(path).open(role, path.parent, prompt=prompt)
+        return shipped_profile(path.name)
+    return path
+
+
+def open_optional_role(
+    profile: str | Path, role: Role, *, prompt: PassphrasePrompt | None = None
+) -> CheckedSigner | None:
+    """Open the signer of a role as :func:`open_role` does; None if the profile has no such role."""
+    path = profile_path(profile)
+    loaded = load_signing_profile(path)
+    if getattr(loaded.roles, role) is None:
+        return None
+    return loaded.open(role, path.parent, prompt=prompt)

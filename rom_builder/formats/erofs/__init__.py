@@ -12,9 +12,13 @@ Layout facts come from the Linux kernel's ``fs/erofs/erofs_fs.h``; every integer
     xattr.py        extended attributes, inline and shared
     directory.py    blocks of directory entries
     tree.py         all of it as one tree
+    edit.py         changes to files: the plan of bytes that makes them
+    addition.py     inodes that an edit adds
+    wipe.py         zeroing what an edit took away
 """
 
+from rom_builder.formats.erofs.edit import plan_edits
 from rom_builder.formats.erofs.superblock import Superblock, detect_erofs
 from rom_builder.formats.erofs.tree import Erofs, open_erofs
 
-__all__ = ["Erofs", "Superblock", "detect_erofs", "open_erofs"]
+__all__ = ["Erofs", "Superblock", "detect_erofs", "open_erofs", "plan_edits"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import NamedTuple
 
@@ -131,6 +131,9 @@ class CompressedFile:
         packed: Gives the content of the packed inode.
         cache: Decoded clusters, shared by the files of one image.
 
+    Attributes:
+        map_end: Byte of the image behind header and index.
+
     Raises:
         ImageError: The header or index is damaged, or of a kind that is not read.
     """
@@ -156,6 +159,7 @@ class CompressedFile:
         if bits & _WHOLE_FRAGMENT:
             offset = int.from_bytes(image.read_at(header, 8), "little") & ~(1 << 63)
             self._last = _Extent(0, self.size, offset, self.size, None, False, 0, fragment=True)
+            self.map_end = header + 8
             return
         full = inode.layout == COMPRESSED_FULL
         if full and self._advise & _EXTENT_RECORDS:
@@ -179,6 +183,7 @@ class CompressedFile:
             if full
             else CompactIndex(image, header + 8, count, self._advise, self._cluster_bits)
         )
+        self.map_end = self._index.end
 
     def read_at(self, offset: int, size: int) -> bytes:
         check_read(self, offset, size)
@@ -192,6 +197,23 @@ class CompressedFile:
             parts.append(self._read(extent, offset - extent.start, stop - offset))
             offset = stop
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def clusters(self) -> Iterator[tuple[range | None, int]]:
+        """Yield the bytes of the image that each extent is stored in, and how many bytes it gives.
+
+        None stands for a place in the packed inode.
+
+        Raises:
+            ImageError: The index is damaged.
+        """
+        position = 0
+        while position < self.size:
+            extent = self._last
+            if extent is None or not extent.start <= position < extent.end:
+                extent = self._extent(position)
+            place = range(extent.offset, extent.offset + extent.size)
+            yield None if extent.fragment else place, extent.end - position
+            position = extent.end
 
     def _read(self, extent: _Extent, skip: int, size: int) -> bytes:
         """Return ``size`` bytes of an extent, from its byte ``skip`` on."""

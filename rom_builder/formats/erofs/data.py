@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.erofs.inode import CHUNKED, HOLE_BLOCK, INLINE, Inode
@@ -57,6 +58,9 @@ class ChunkedFile:
 
     Block 0xFFFFFFFF is a hole.
 
+    Attributes:
+        map_end: Byte of the image behind the elements.
+
     Raises:
         ImageError: The format is unknown, or the elements do not lie inside the image.
     """
@@ -76,6 +80,18 @@ class ChunkedFile:
         self._elements_offset = (inode.end + align) & ~align
         count = -(-inode.size // self._chunk_size)
         check_range(image, self._elements_offset, count * self._element.size)
+        self.map_end = self._elements_offset + count * self._element.size
+
+    def chunks(self) -> Iterator[range]:
+        """Yield the bytes of the image that hold content, in file order.
+
+        Raises:
+            ImageError: An element names another device.
+        """
+        for position in range(0, self.size, READ_LIMIT):
+            for start, length in self._runs(position, min(READ_LIMIT, self.size - position)):
+                if start is not None:
+                    yield range(start, start + length)
 
     def read_at(self, offset: int, size: int) -> bytes:
         check_read(self, offset, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
@@ -70,3 +71,34 @@ def parse_directory_block(block: bytes, after: bytes) -> list[DirectoryEntry]:
         entries.append(DirectoryEntry(name, nid, _KINDS[kind]))
         after, start = name, end
     return entries
+
+
+def encode_directory(entries: Iterable[DirectoryEntry], block_size: int) -> bytes:
+    """Return the content of a folder: full blocks, and a last one that ends with its last name.
+
+    Args:
+        entries: All of them, ``.`` and ``..`` too, in any order.
+        block_size: Bytes of a block; at least one entry of any name fits.
+    """
+    blocks: list[bytes] = []
+    waiting: list[DirectoryEntry] = []
+    room = block_size
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        size = _ENTRY.size + len(entry.name)
+        if size > room:
+            blocks.append(_encode_block(waiting).ljust(block_size, b"\0"))
+            waiting, room = [], block_size
+        waiting.append(entry)
+        room -= size
+    blocks.append(_encode_block(waiting))
+    return b"".join(blocks)
+
+
+def _encode_block(entries: list[DirectoryEntry]) -> bytes:
+    heads, names = [], []
+    offset = _ENTRY.size * len(entries)
+    for entry in entries:
+        heads.append(_ENTRY.pack(entry.nid, offset, _KINDS.index(entry.kind)))
+        names.append(entry.name)
+        offset += len(entry.name)
+    return b"".join(heads + names)

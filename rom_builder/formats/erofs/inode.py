@@ -65,6 +65,87 @@ class Inode:
     dot_omitted: bool
 
 
+def encode_inode(
+    *,
+    mode: int,
+    links: int,
+    size: int,
+    uid: int,
+    gid: int,
+    mtime: int,
+    layout: int,
+    start: int,
+    number: int,
+    xattr_size: int,
+) -> bytes:
+    """Return an extended inode, 64 bytes as :func:`parse_inode` reads them.
+
+    Args:
+        mode: Kind and permission bits, ``st_mode``.
+        links: Names that lead to it.
+        size: Bytes of content.
+        uid: Owner.
+        gid: Group.
+        mtime: Seconds since 1970.
+        layout: ``PLAIN`` or ``INLINE``.
+        start: First block of the content.
+        number: What 32-bit programs see as its number.
+        xattr_size: Bytes of extended attributes behind it.
+    """
+    xattr_count = (xattr_size - _XATTR_HEADER_SIZE) // 4 + 1 if xattr_size else 0
+    format_ = 1 | layout << 1
+    return _EXTENDED.pack(
+        format_, xattr_count, mode, 0, size, start, number, uid, gid, mtime, 0, links
+    )
+
+
+def with_content(raw: bytes, size: int, start: int, links_change: int) -> bytes:
+    """Return a folder's inode with content that is ``PLAIN``: as long as ``raw``, else the same.
+
+    Args:
+        raw: The inode, 32 or 64 bytes.
+        size: Bytes of its content now.
+        start: First block of its content now.
+        links_change: How many more folders it holds.
+
+    Raises:
+        ImageError: A compact inode has no room for the numbers.
+    """
+    changed = bytearray(raw)
+    changed[0] &= ~0x0E  # layout PLAIN
+    links = link_count(raw)
+    links = links + links_change if links > 1 else links  # 1: folders are not counted
+    if raw[0] & 1:
+        struct.pack_into("<Q", changed, 8, size)
+    elif size >> 32:
+        raise ImageError(f"a compact inode has no room for {size} bytes")
+    else:
+        struct.pack_into("<I", changed, 8, size)
+    struct.pack_into("<I", changed, 16, start)
+    return with_links(bytes(changed), links)
+
+
+def link_count(raw: bytes) -> int:
+    """Return how many names an inode says it has."""
+    if raw[0] & 1:
+        return int.from_bytes(raw[44:48], "little")
+    if raw[0] & 0x10 and not stat.S_ISDIR(int.from_bytes(raw[4:6], "little")):
+        return 1
+    return int.from_bytes(raw[6:8], "little")
+
+
+def with_links(raw: bytes, links: int) -> bytes:
+    """Return an inode with another number of names.
+
+    Raises:
+        ImageError: A compact inode has no room for the number.
+    """
+    offset, size = (44, 4) if raw[0] & 1 else (6, 2)
+    if not 0 < links < 1 << 8 * size:
+        raise ImageError(f"an inode cannot count {links} links")
+    return raw[:offset] + links.to_bytes(size, "little") + raw[offset + size :]
+
+
 def parse_inode(image: Source, superblock: Superblock, nid: int) -> Inode:
     """Read inode ``nid``.
 

@@ -265,12 +265,19 @@ def _parse_configurations(image: Source, bits: int, extslots: int) -> tuple[str,
     return tuple(names)
 
 
+def checksummed_size(block_size: int) -> int:
+    """Bytes from byte 1024 on that the superblock's checksum covers."""
+    return block_size - SUPERBLOCK_OFFSET if block_size > SUPERBLOCK_OFFSET else block_size
+
+
+def superblock_checksum(data: bytes) -> int:
+    """Return the checksum of ``checksummed_size`` bytes: CRC-32C, not inverted at the end."""
+    return _crc32c(data[:4] + bytes(4) + data[8:])
+
+
 def _verify_checksum(image: Source, checksum: int, block_size: int) -> None:
-    """Refuse a superblock whose CRC-32C, not inverted at the end, differs."""
-    size = block_size - SUPERBLOCK_OFFSET if block_size > SUPERBLOCK_OFFSET else block_size
-    data = bytearray(image.read_at(SUPERBLOCK_OFFSET, size))
-    data[4:8] = bytes(4)
-    found = _crc32c(data)
+    """Refuse a superblock whose checksum differs."""
+    found = superblock_checksum(image.read_at(SUPERBLOCK_OFFSET, checksummed_size(block_size)))
     if found != checksum:
         raise ImageError(
             f"superblock checksum {checksum:#010x}, its bytes give {found:#010x}",
@@ -287,7 +294,7 @@ def _crc32c_table() -> list[int]:
     return table
 
 
-def _crc32c(data: bytes | bytearray) -> int:
+def _crc32c(data: bytes) -> int:
     """Return the CRC-32C register (polynomial 0x1EDC6F41, reflected) after ``data``."""
     table = _crc32c_table()
     crc = 0xFFFFFFFF

@@ -54,6 +54,10 @@ class Erofs:
         if superblock.extra_devices:
             self._note("", f"content on {superblock.extra_devices} extra devices is not here")
 
+    def root(self) -> Node:
+        """Return the root folder, which a walk leaves out."""
+        return self._node("", self._root)
+
     def walk(self) -> Iterator[Node]:
         root = self._root
         walk = _Walk(self._image.size * _FOLDER_RATIO)

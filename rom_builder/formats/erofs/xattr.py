@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.erofs.inode import Inode
@@ -138,3 +138,29 @@ class Xattrs:
                 raise ImageError(f"attribute namespace {record[0]:#x}", offset=position + 2)
             self._prefixes.append(namespace + record[1:])
             position = (position + 2 + size + 3) & ~3
+
+
+def encode_xattrs(xattrs: Mapping[str, bytes]) -> bytes:
+    """Return extended attributes as they stand behind an inode, all of them inline.
+
+    The name filter stays 0, which rules no attribute out.
+
+    Raises:
+        ImageError: A name has no namespace here, or they are too long.
+    """
+    if not xattrs:
+        return b""
+    parts = [_HEADER.pack(0)]
+    for name in sorted(xattrs):
+        value, raw = xattrs[name], name.encode("utf-8", "surrogateescape")
+        namespace = max(
+            (index for index, prefix in _NAMESPACES.items() if index and raw.startswith(prefix)),
+            key=lambda index: len(_NAMESPACES[index]),
+            default=0,
+        )
+        rest = raw[len(_NAMESPACES[namespace]) :]
+        if not namespace or len(rest) > 255 or len(value) > 0xFFFF:
+            raise ImageError(f"the attribute {name!r} of {len(value)} bytes cannot be stored")
+        entry = _ENTRY.pack(len(rest), namespace, len(value)) + rest + value
+        parts.append(entry + bytes(-len(entry) % 4))
+    return b"".join(parts)

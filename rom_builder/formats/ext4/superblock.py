@@ -120,7 +120,7 @@ class Superblock:
         backup_groups: The groups with a backup under ``sparse_super2``.
         hidden_inodes: Ordinary inodes that serve the file system and have no name.
         features: Names as dumpe2fs prints them, compatible ones first.
-        checksum_seed: Start value of metadata checksums.
+        checksum_seed: Start value of metadata checksums, 0 without them.
         clean: Unmounted properly, or never mounted.
         has_errors: The kernel found damage and wrote so.
         last_mounted_at: Folder it was mounted at last, "" if unknown.
@@ -268,7 +268,11 @@ def _parse(raw: bytes, features: tuple[str, ...]) -> Superblock:
     if not blocks_per_group or first_data_block >= block_count:
         raise _damage(f"{block_count} blocks in groups of {blocks_per_group} hold nothing", 4)
     uuid = raw[104:120]
-    seed = _u32(raw, 624) if "metadata_csum_seed" in features else crc32c(0xFFFFFFFF, uuid)
+    seed = 0
+    if "metadata_csum_seed" in features:
+        seed = _u32(raw, 624)
+    elif "metadata_csum" in features:
+        seed = crc32c(0xFFFFFFFF, uuid)
     hidden = set()
     if "project" in features:
         hidden.add(_u32(raw, 620))

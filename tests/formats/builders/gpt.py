@@ -1,4 +1,4 @@
-"""A writer of GUID partition tables with 4096-byte blocks; sgdisk writes only 512 into a file."""
+"""A writer of GUID partition tables with 4096-byte blocks; parted writes only 512 into a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ def disk_image(
 ) -> bytes:
     """Write a disk; ``partitions`` are (name, first block, last block), filled with their names."""
     image = bytearray(blocks * block)
+    protective = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xEE, b"\xff\xff\xff", 1, blocks - 1)
+    image[446 : 446 + len(protective)] = protective
+    image[510:512] = b"\x55\xaa"
     entries = b""
     for number, (name, first, last) in enumerate(partitions):
         entries += TYPE.bytes_le + uuid.UUID(int=number + 1).bytes_le

@@ -1,0 +1,199 @@
+"""Edit the files of partition images, and make verified boot agree with them again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from rom_builder.containers import Partition
+from rom_builder.edits import Edit
+from rom_builder.errors import BuildRefused, ImageError, SigningError
+from rom_builder.formats.avb_descriptors import (
+    ChainPartitionDescriptor,
+    HashDescriptor,
+    HashtreeDescriptor,
+)
+from rom_builder.formats.avb_key import SIZES, Algorithm, encode_public_key
+from rom_builder.formats.avb_seal import ImageDescriptor, seal
+from rom_builder.formats.avb_signing import AvbKey
+from rom_builder.formats.erofs.edit import plan_edits as plan_erofs_edits
+from rom_builder.formats.image_edit import FileChange, ImagePlan
+from rom_builder.formats.source import FileSource, Slice, Source
+from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
+from rom_builder.rom import Mount, Rom
+from rom_builder.signers.signer import CheckedSigner
+
+TOP = "vbmeta"
+"""The partition whose vbmeta image the bootloader starts from."""
+EDITORS: dict[str, Callable[[Source, Iterable[FileChange]], ImagePlan]] = {
+    "EROFS": plan_erofs_edits,
+}
+"""File systems whose images can be edited in place."""
+RSA_ALGORITHMS = {
+    2048: Algorithm.SHA256_RSA2048,
+    4096: Algorithm.SHA256_RSA4096,
+    8192: Algorithm.SHA256_RSA8192,
+}
+_PIECE = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EditedPartitions:
+    """Partition images that differ from the base's.
+
+    Attributes:
+        images: New images by name, whole.
+        decoded: The base's images of the partitions that were read to their end, by name.
+        descriptors: New verified-boot descriptors of partitions whose content changed.
+    """
+
+    images: dict[str, Source]
+    decoded: dict[str, Source]
+    descriptors: dict[str, ImageDescriptor]
+
+
+def edit_partitions(
+    rom: Rom,
+    edits: Iterable[Edit],
+    base: Mapping[str, Partition],
+    avb: CheckedSigner | None,
+    *,
+    growing: Iterable[str] = (),
+) -> EditedPartitions:
+    """Return the partition images after edits, sealed.
+
+    Args:
+        rom: The base.
+        edits: What changes.
+        base: The base's partitions by name.
+        avb: The key of the role ``avb``; needed if the base has verified boot.
+        growing: Partitions that may become larger.
+
+    Raises:
+        BuildRefused: A file lies in no partition image, or its file system cannot be edited.
+        ImageError: The base is damaged, or an edit cannot be made safely.
+        SigningError: A vbmeta image has to be signed and there is no key.
+    """
+    by_name = changes_by_partition(rom, edits)
+    decoded = {name: spooled(base[name].source) for name in by_name}
+    contents: dict[str, Source] = {}
+    for name, changes in by_name.items():
+        editor = EDITORS.get(base[name].kind)
+        if editor is None:
+            raise BuildRefused(
+                f"{base[name].path}: {base[name].kind} images cannot be edited",
+                hint=f"these can: {', '.join(sorted(EDITORS))}",
+            )
+        image = decoded[name]
+        try:
+            footer = read_footer(image)
+            content = Slice(image, 0, footer.original_image_size) if footer else image
+            contents[name] = spooled(editor(content, changes).apply(content))
+        except ImageError as error:
+            raise error.within(base[name].path) from error
+    if not contents:
+        return EditedPartitions({}, {}, {})
+    if TOP not in base:
+        return EditedPartitions(contents, decoded, {})
+    sources = {name: decoded.get(name, partition.source) for name, partition in base.items()}
+    keys = {
+        name: avb_key(avb, read_vbmeta(sources[name]).algorithm)
+        for name in to_be_signed(sources, contents)
+    }
+    sealed = seal(sources, contents, keys, growing=tuple(growing))
+    return EditedPartitions(sealed.images, decoded, sealed.descriptors)
+
+
+def changes_by_partition(rom: Rom, edits: Iterable[Edit]) -> dict[str, list[FileChange]]:
+    """Sort edits by the partition that holds the file, in the words of its file system."""
+    found: dict[str, list[FileChange]] = {}
+    for edit in edits:
+        mount, name = rom.home_of(edit.path)
+        partition = partition_of(mount, edit.path)
+        known = edit.path in rom.files
+        new = edit.new
+        found.setdefault(partition.name, []).append(
+            FileChange(
+                name,
+                None if new is None else new.data,
+                mode=None if new is None or known else new.mode,
+                uid=None if new is None or known else new.uid,
+                gid=None if new is None or known else new.gid,
+                label=None if new is None else new.label,
+            )
+        )
+    return found
+
+
+def partition_of(mount: Mount, path: str) -> Partition:
+    """Return the partition image that a mount comes from.
+
+    Raises:
+        BuildRefused: It comes from none.
+    """
+    if mount.partition is None:
+        raise BuildRefused(f"{path} does not lie in a partition image")
+    return mount.partition
+
+
+def to_be_signed(base: Mapping[str, Source], changed: Mapping[str, Source]) -> set[str]:
+    """Return the partitions whose vbmeta image follows from changed ones: it must be signed anew."""
+    top = read_vbmeta(base[TOP])
+    names = {TOP}
+    for item in top.descriptors:
+        if isinstance(item, ChainPartitionDescriptor) and item.partition_name in base:
+            chained = item.partition_name
+            if chained in changed or describes(read_vbmeta(base[chained]), changed):
+                names.add(chained)
+    for name in changed:
+        footer = read_footer(base[name])
+        if footer and read_vbmeta(base[name]).algorithm is not Algorithm.NONE:
+            names.add(name)
+    return names
+
+
+def describes(vbmeta: Vbmeta, names: Mapping[str, Source]) -> bool:
+    """Say whether a vbmeta image holds the descriptor of one of the partitions."""
+    return any(
+        isinstance(item, HashDescriptor | HashtreeDescriptor) and item.partition_name in names
+        for item in vbmeta.descriptors
+    )
+
+
+def avb_key(signer: CheckedSigner | None, before: Algorithm) -> AvbKey:
+    """Return a signer as verified boot uses it, with the digest that was used before if it fits.
+
+    Raises:
+        SigningError: There is none, or its key is of a kind that AVB does not know.
+    """
+    if signer is None:
+        raise SigningError(
+            "verified boot has to be sealed again and there is no key for it",
+            hint="add roles.avb to the signing profile",
+        )
+    key = signer.public_key
+    algorithm = RSA_ALGORITHMS.get(key.key_size) if isinstance(key, rsa.RSAPublicKey) else None
+    if algorithm is None or not isinstance(key, rsa.RSAPublicKey):
+        raise SigningError(f"{signer.uri}: verified boot takes RSA keys of 2048, 4096 or 8192 bits")
+    blob = encode_public_key(key)
+    if SIZES[before].public_key_size == len(blob):
+        algorithm = before
+    return AvbKey(algorithm, blob, signer.sign_digest)
+
+
+def spooled(source: Source) -> Source:
+    """Copy a source to a temporary file that has no name: decoded once, read many times.
+
+    Raises:
+        ImageError: The source is damaged.
+        OSError: The disk is full.
+    """
+    with tempfile.NamedTemporaryFile(prefix="rom-builder-") as file:
+        for offset in range(0, source.size, _PIECE):
+            file.write(source.read_at(offset, min(_PIECE, source.size - offset)))
+        file.flush()
+        return FileSource(Path(file.name))

@@ -1,0 +1,216 @@
+"""Cases of rules: a policy, a profile, a tiny ROM and what a check must say, in one YAML file.
+
+::
+
+    description: One sentence: what is special here.
+    like: good.yaml            # start from another case of the folder; what follows is merged over it
+    policy:                    # inline, without schema, id and title; or the id of a shipped policy
+      services:
+        - profile: reference-messaging
+          consent: {mode: opt-in}
+    profile: {id: ..., ...}    # inline, without schema and title; leave it out for a shipped one
+    today: 2026-01-01          # day on which dates are judged
+    files:
+      /system/build.prop: |
+        ro.build.version.sdk=29
+      /system/etc/a.xml: {replace: {'default="off"': 'default="on"'}}   # change a file of `like`
+      /system/etc/b: {link: ../c}
+      /system/etc/c: {utf16: text} | {hex: 00ff} | {dex: [strings]} | {zip: {name: text}}
+                     | {certificates: [{of: release}]} | {certificate: {of: testkey, name: x}} | {fifo: true}
+      /system/app/X.apk: {fixture: messaging.apk}     # of tests/fixtures/apks
+      /system/etc/d: null                             # not there
+    apks:
+      /system/app/X.apk: {package: com.example.messaging, target_sdk: 28, ...}   # tests.roms.App
+      /system/app/Y.apk: {like: /system/app/X.apk, package: com.example.y}
+    expect:                    # of each rule named here, these findings and no others
+      - {rule: ROM101, status: pass, severity: error, message: off by default, evidence: service.xml}
+      - {rule: ROM103, status: silent}
+    requirements: {consent.default: pass}             # rows of the report
+    verdict: compliant
+    unread: [X.apk]                                   # one text for each unread part, in order
+
+Maps are merged, all else replaced, null takes away; ``message`` and ``evidence`` are parts of the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rom_builder.check import check
+from rom_builder.findings import Finding, Report
+from rom_builder.mechanisms import binding_models
+from rom_builder.policy.load import Policies, load_policies
+from tests.fixtures.make_apks import APKS
+from tests.roms import App, Content, Fifo, Link, certificate, dex, otacerts, pem, write_rom, zipped
+
+TODAY = date(2026, 1, 1)
+KEYS = {
+    "description", "like", "policy", "profile", "today", "files", "apks", "expect", "requirements",
+    "verdict", "unread",
+}  # fmt: skip
+EXPECT_KEYS = {"rule", "status", "severity", "message", "evidence", "service", "layer"}
+
+
+def load_case(path: Path) -> dict[str, Any]:
+    """Return a case with all that it is like merged in."""
+    case = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if unknown := set(case) - KEYS:
+        raise ValueError(f"{path}: unknown keys {sorted(unknown)}")
+    like = case.pop("like", None)
+    if like is None:
+        return case
+    base = load_case(path.parent / like)
+    for key in ("expect", "requirements", "verdict", "unread"):
+        base.pop(key, None)
+    return merged(base, case)
+
+
+def merged(base: Any, change: Any) -> Any:
+    """Merge maps, replace all else; ``{replace: {old: new}}`` changes a text."""
+    if isinstance(change, dict) and set(change) == {"replace"} and isinstance(base, str):
+        for old, new in change["replace"].items():
+            if old not in base:
+                raise ValueError(f"{old!r} is not in the text that is to be changed")
+            base = base.replace(old, new)
+        return base
+    if isinstance(base, dict) and isinstance(change, dict):
+        return {
+            key: merged(base.get(key), change[key]) if key in change else base[key]
+            for key in (*base, *(key for key in change if key not in base))
+        }
+    return change
+
+
+def files_of(case: dict[str, Any]) -> dict[str, Content]:
+    """Return the files and apps of a case."""
+    files = {
+        name: content_of(value)
+        for name, value in case.get("files", {}).items()
+        if value is not None
+    }
+    apks = case.get("apks", {})
+    known = {field.name for field in fields(App)}
+    for name, words in apks.items():
+        if words is None:
+            continue
+        words = dict(words)
+        words = {**apks[words.pop("like")], **words} if "like" in words else words
+        if unknown := set(words) - known:
+            raise ValueError(f"{name}: unknown keys {sorted(unknown)}")
+        if "code" in words:
+            words["code"] = tuple(words["code"])
+        files[name] = App(**words)
+    return files
+
+
+def content_of(value: Any) -> Content:
+    """Return what a file of a case holds."""
+    if isinstance(value, str):
+        return value
+    ((kind, given),) = value.items()
+    match kind:
+        case "link":
+            return Link(given)
+        case "fifo":
+            return Fifo()
+        case "utf16":
+            return given.encode("utf-16-le")
+        case "hex":
+            return bytes.fromhex(given)
+        case "dex":
+            return dex(given)
+        case "fixture":
+            return (APKS / given).read_bytes()
+        case "certificate":
+            return pem(certificate(**given))
+        case "certificates":
+            return otacerts(*(certificate(**each) for each in given))
+        case "zip":
+            entries = {name: content_of(inner) for name, inner in given.items()}
+            return zipped({n: e.encode() if isinstance(e, str) else e for n, e in entries.items()})  # type: ignore[misc]
+    raise ValueError(f"unknown kind of file {kind!r}")
+
+
+def policies_of(case: dict[str, Any], folder: Path) -> Policies:
+    """Write the policy and the profile of a case to a folder and load them."""
+    policy, profile = case["policy"], case.get("profile")
+    if isinstance(policy, str):
+        return load_policies([policy], binding_models())
+    (folder / "profiles").mkdir(parents=True, exist_ok=True)
+    path = folder / "case.yaml"
+    head = {"schema": "rom-builder/policy/v1", "id": "case", "title": "The case's policy"}
+    path.write_text(yaml.safe_dump({**head, **stated(policy)}))
+    if profile is not None:
+        head = {"schema": "rom-builder/profile/v1", "title": "The case's service"}
+        (folder / "profiles" / f"{profile['id']}.yaml").write_text(
+            yaml.safe_dump({**head, **stated(profile)})
+        )
+    return load_policies([path], binding_models())
+
+
+def stated(value: Any) -> Any:
+    """Leave out what a case took out of the one it is like, by setting it to null."""
+    if isinstance(value, dict):
+        return {key: stated(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def check_case(case: dict[str, Any], folder: Path) -> Report:
+    """Check the ROM of a case, written below a folder, against its policy."""
+    policies = policies_of(case, folder / "policy")
+    rom = write_rom(folder / "rom", files_of(case))
+    return check(rom, policies, today=case.get("today", TODAY))
+
+
+def differences(case: dict[str, Any], report: Report) -> list[str]:
+    """Return how a report differs from what a case expects; empty if it does not."""
+    expected = case["expect"]
+    said = []
+    for each in expected:
+        if unknown := set(each) - EXPECT_KEYS:
+            raise ValueError(f"unknown keys in expect: {sorted(unknown)}")
+    for rule in dict.fromkeys(each["rule"] for each in expected):
+        wanted = [e for e in expected if e["rule"] == rule and e["status"] != "silent"]
+        found = [f for f in report.findings if f.rule == rule]
+        for each in wanted:
+            match = next((f for f in found if matches(each, f)), None)
+            if match is None:
+                said.append(f"missing: {each}")
+            else:
+                found.remove(match)
+        said += [f"not expected: {told(f)}" for f in found]
+    rows = {row.name: str(row.status) for row in report.requirements}
+    for name, status in case.get("requirements", {}).items():
+        if rows.get(name) != status:
+            said.append(f"requirement {name} is {rows.get(name)}, not {status}")
+    if "verdict" in case and str(report.verdict) != case["verdict"]:
+        said.append(f"the verdict is {report.verdict}, not {case['verdict']}")
+    unread = [f"{part.path}: {part.reason}" for part in report.unread]
+    texts = case.get("unread", [])
+    if len(texts) != len(unread) or any(t not in u for t, u in zip(texts, unread, strict=False)):
+        said.append(f"unread is {unread}, not {texts}")
+    return said
+
+
+def matches(expected: dict[str, str], finding: Finding) -> bool:
+    """Say whether a finding is the one that is expected."""
+    evidence = "\n".join(f"{e.location}: {e.text}" for e in finding.evidence)
+    return (
+        str(finding.status) == expected["status"]
+        and str(finding.severity) == expected.get("severity", str(finding.severity))
+        and str(finding.layer) == expected.get("layer", str(finding.layer))
+        and finding.service == expected.get("service", finding.service)
+        and expected.get("message", "") in finding.message
+        and expected.get("evidence", "") in evidence
+    )
+
+
+def told(finding: Finding) -> str:
+    """Say a finding in one line."""
+    evidence = "; ".join(f"{e.location}: {e.text}" for e in finding.evidence)
+    return f"{finding.rule} {finding.status} {finding.severity}: {finding.message} [{evidence}]"

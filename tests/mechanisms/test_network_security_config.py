@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import zipfile
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rom_builder.edits import AppEdit, Obstacle
+from rom_builder.errors import ImageError
+from rom_builder.mechanisms.network_security_config import (
+    NetworkSecurityConfigFile,
+    config_of,
+    facts_of,
+)
+from rom_builder.packages import Packages
+from tests.fixtures.make_apks import APKS
+from tests.mechanisms.conftest import differing
+from tests.roms import App
+
+APK = (APKS / "messaging.apk").read_bytes()
+FIXTURE = {"/system/build.prop": "ro.build.version.sdk=29\n", "/system/app/M.apk": APK}
+ENTRY = "res/xml/network_security_config.xml"
+PATH = "/system/etc/nsc.xml"
+OF_APP = {"mechanism": "network-security-config", "package": "com.example.messaging"}
+OF_FILE = {"mechanism": "network-security-config", "file": PATH}
+TEXT = """<network-security-config>
+  <!-- as a vendor wrote it -->
+  <domain-config cleartextTrafficPermitted="no"><domain>a.example.com</domain></domain-config>
+  <base-config cleartextTrafficPermitted="false"/>
+</network-security-config>
+"""
+
+
+def test_one_domain_that_is_let_through_is_allowed(bench: Any) -> None:
+    (found,) = bench(FIXTURE, **OF_APP).found()
+    assert found.values == ("allowed",)
+    assert 'says "no"' in found.label
+    assert found.location.path == f"system/app/M.apk!/{ENTRY}"
+
+
+def test_the_config_that_the_manifest_names_is_read(bench: Any) -> None:
+    rom = bench(FIXTURE, **OF_APP).rom
+    (apk,) = Packages(rom).named("com.example.messaging")
+    entry, config = config_of(apk)
+    assert entry == ENTRY
+    assert config is not None
+    assert [domain.name for each in config.entries for domain in each.domains] == [
+        "legacy.example.com",
+        "api.example.com",
+        "bücher.example",
+    ]
+
+
+@pytest.mark.parametrize("value", ["forbidden", "allowed"])
+def test_what_is_rendered_into_an_app_is_read(bench: Any, value: str) -> None:
+    place = bench(FIXTURE, **OF_APP)
+    changes = place.render(value)
+    assert [(type(c), c.entry) for c in changes] == [(AppEdit, ENTRY)]
+    place.apply(changes)
+    assert place.read() == [(value,)]
+    assert place.render(value) == []
+
+
+def test_only_typed_values_change(bench: Any) -> None:
+    (edit,) = bench(FIXTURE, **OF_APP).render("forbidden")
+    before = zipfile.ZipFile(APKS / "messaging.apk").read(ENTRY)
+    assert 0 < len(differing(before, edit.data)) <= 2 * (4 + 8)
+
+
+@pytest.mark.parametrize("value", ["forbidden", "allowed"])
+@pytest.mark.parametrize("text", [TEXT, "<network-security-config/>"])
+def test_what_is_rendered_into_a_file_is_read(bench: Any, text: str, value: str) -> None:
+    place = bench({**FIXTURE, PATH: text}, **OF_FILE)
+    place.apply(place.render(value))
+    assert place.read() == [(value,)]
+    assert place.render(value) == []
+
+
+def test_comments_stay(bench: Any) -> None:
+    (edit,) = bench({**FIXTURE, PATH: TEXT}, **OF_FILE).render("forbidden")
+    assert b"<!-- as a vendor wrote it -->" in edit.new.data
+    assert b'<domain-config cleartextTrafficPermitted="false">' in edit.new.data
+
+
+def test_a_good_file_is_left_alone(bench: Any) -> None:
+    good = TEXT.replace('"no"', '"false"')
+    assert bench({**FIXTURE, PATH: good}, **OF_FILE).render("forbidden") == []
+
+
+@pytest.mark.parametrize(
+    ("sdk", "target", "values"),
+    [(29, 27, ["allowed"]), (29, 28, ["forbidden"]), (22, 28, ["allowed"])],
+)
+def test_an_app_without_a_config(bench: Any, sdk: int, target: int, values: list[str]) -> None:
+    files = {
+        "/system/build.prop": f"ro.build.version.sdk={sdk}\n",
+        "/system/app/A.apk": App("com.example.messaging", target_sdk=target),
+    }
+    assert bench(files, **OF_APP).read() == [(value,) for value in values]
+
+
+def test_an_app_without_a_config_needs_a_new_version(bench: Any) -> None:
+    files = {**FIXTURE, "/system/app/M.apk": App("com.example.messaging", target_sdk=27)}
+    (obstacle,) = bench(files, **OF_APP).render("forbidden")
+    assert isinstance(obstacle, Obstacle)
+    assert "names no config" in obstacle.why
+
+
+def test_a_flag_that_the_app_sets_itself_counts_without_a_config(bench: Any) -> None:
+    app = App("com.example.messaging", target_sdk=29, cleartext=True)
+    (obstacle,) = bench({**FIXTURE, "/system/app/M.apk": app}, **OF_APP).render("forbidden")
+    assert isinstance(obstacle, Obstacle)
+    app = App("com.example.messaging", target_sdk=27, cleartext=False)
+    assert bench({**FIXTURE, "/system/app/M.apk": app}, **OF_APP).render("forbidden") == []
+
+
+def test_a_config_without_a_base_needs_a_new_version(bench: Any) -> None:
+    app = App(
+        "com.example.messaging", target_sdk=27, network_security_config="<network-security-config/>"
+    )
+    (obstacle,) = bench({**FIXTURE, "/system/app/M.apk": app}, **OF_APP).render("forbidden")
+    assert isinstance(obstacle, Obstacle)
+    assert "no base value" in obstacle.why
+
+
+def test_a_named_config_that_is_missing_is_unread(bench: Any) -> None:
+    app = App("com.example.messaging", network_security_config="<network-security-config/>",
+              entries={"resources.arsc": ""})  # fmt: skip
+    place = bench({"/system/app/M.apk": app}, **OF_APP)
+    rom = place.rom
+    assert list(facts_of(rom, Packages(rom), "x", place.binding)) == []
+    assert len(rom.unread) == 1
+
+
+@pytest.mark.parametrize("text", ["", "<a>", "\3\0\10\0"])
+def test_a_damaged_file_is_unread(bench: Any, text: str) -> None:
+    place = bench({PATH: text}, **OF_FILE)
+    rom = place.rom
+    assert list(facts_of(rom, Packages(rom), "x", place.binding)) == []
+    assert [part.path for part in rom.unread] == ["system/etc/nsc.xml"]
+
+
+def test_either_package_or_file() -> None:
+    for words in ({"mechanism": "x"}, {"mechanism": "x", "package": "a", "file": "/b"}):
+        with pytest.raises(ValidationError, match="either package or file"):
+            NetworkSecurityConfigFile.model_validate(words)
+
+
+def test_rendering_into_a_damaged_file_is_an_image_error(bench: Any) -> None:
+    with pytest.raises(ImageError, match="well-formed"):
+        bench({PATH: "<a>"}, **OF_FILE).render("forbidden")
