@@ -11,9 +11,10 @@ PAGE = Path(__file__).with_name("rules.md")
 HEAD = """\
 # Rules
 
-Each rule judges one requirement of a policy. Ids are stable and never used again: ROM1xx is consent, ROM2xx
-transport, ROM3xx data, ROM4xx keys and verified boot, ROM5xx the platform, ROM9xx policies and what was
-not read. `rom-builder explain ROM101` prints the same; this page is written by `docs/make_rules.py`.
+Each rule judges one requirement of a policy. Ids are stable and never used again: ROM1xx is
+consent, ROM2xx transport, ROM3xx data, ROM4xx keys and verified boot, ROM5xx the platform, ROM9xx
+policies and what was not read. `rom-builder explain ROM101` prints the same; this page is written
+by `docs/make_rules.py`.
 """
 
 
