@@ -36,7 +36,14 @@ from rom_builder.formats.avb_verify import check_hashtree_kind, image_digest
 from rom_builder.formats.fec import build_fec
 from rom_builder.formats.hashtree import BLOCK_SIZE, build_hashtree
 from rom_builder.formats.source import BytesSource, Pieces, Slice, Source
-from rom_builder.formats.vbmeta import FOOTER_SIZE, Footer, Vbmeta, read_footer, read_vbmeta
+from rom_builder.formats.vbmeta import (
+    FOOTER_SIZE,
+    Footer,
+    Vbmeta,
+    read_footer,
+    read_vbmeta,
+    verify_vbmeta,
+)
 
 ImageDescriptor: TypeAlias = HashDescriptor | HashtreeDescriptor
 
@@ -98,8 +105,7 @@ def seal(
     images: dict[str, Source] = {}
     for name, content in changed.items():
         image = _image(base, name)
-        footer = read_footer(image)
-        own = read_vbmeta(image) if footer else None
+        own = _read(base, name) if read_footer(image) else None
         template = _template(name, ([own] if own else []) + list(vbmetas.values()))
         if name in vbmetas and own is None:
             raise ImageError(f"partition {name} is a vbmeta image, not content to be sealed")
@@ -250,10 +256,14 @@ def _vbmetas(base: Mapping[str, Source], top: str, needed: Collection[str]) -> d
 
 
 def _read(base: Mapping[str, Source], name: str) -> Vbmeta:
+    """Read a partition's vbmeta image; a signed one must match its signature to be signed anew."""
     try:
-        return read_vbmeta(_image(base, name))
+        vbmeta = read_vbmeta(_image(base, name))
+        if vbmeta.algorithm is not Algorithm.NONE:
+            verify_vbmeta(vbmeta)
     except ImageError as error:
         raise error.within(name) from None
+    return vbmeta
 
 
 def _image(base: Mapping[str, Source], name: str) -> Source:

@@ -233,6 +233,17 @@ def test_a_base_that_contradicts_itself_is_refused() -> None:
     assert caught.value.path == "vbmeta"
 
 
+def test_a_base_that_was_tampered_with_is_not_signed_anew() -> None:
+    base = device()
+    for name, partition in (("vbmeta", "vendor"), ("vbmeta_system", "system"), ("boot", "boot")):
+        data = bytearray(everything(base[name]))
+        data[data.index(SALT)] ^= 1
+        changed = {"boot": BOOT} if partition == "boot" else {}
+        with pytest.raises(ImageError, match="does not match its hash") as caught:
+            seal({**base, name: BytesSource(bytes(data))}, changed, KEYS)
+        assert caught.value.path == name
+
+
 def test_a_kernel_command_line_with_the_old_root_digest_is_refused() -> None:
     item = descriptor_of(device(), "vbmeta", "vendor")
     assert isinstance(item, HashtreeDescriptor)
