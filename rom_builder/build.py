@@ -90,6 +90,11 @@ def build(
     rom = open_rom(base)
     if output.exists() and output.resolve() == base.resolve():
         raise BuildRefused(f"{output} is the base itself", hint="write to another file")
+    if rom.script is None and PAYLOAD_NAME not in rom.contents.payloads:
+        raise BuildRefused(
+            f"{base}: is a {rom.kind}, which no package can be built from",
+            hint="give a full A/B package, or a file-based package, packed or unpacked",
+        )
     step("plan")
     made = plan(rom, policies, brought)
     made = replace(made, notes=(*made.notes, *remarks(rom, signer)))

@@ -8,6 +8,7 @@ from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Layer, Requirement, Severity, Status, worst
 from rom_builder.policy.load import Policies
 from rom_builder.policy.models import RomPolicy, ServicePolicy
+from rom_builder.resources import data_folder
 from rom_builder.rules import RULES
 from rom_builder.rules.rule import Case
 
@@ -32,7 +33,7 @@ def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Require
         findings += mine
         for name in demanded(service):
             field = WRITTEN_AS.get(name, name).replace("/", ".")
-            where = str(policies.where(profile.id, field))
+            where = shown(str(policies.where(profile.id, field)))
             if absent:
                 presence = worst(f.status for f in mine)
                 requirements.append(Requirement(profile.id, name, presence, {}, where))
@@ -44,9 +45,14 @@ def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Require
             of_rom.extend(rule.check(Case(rule, rom=policies.rom), facts))
     findings += of_rom
     for name in demanded_of_rom(policies.rom):
-        where = str(policies.where("rom", name.removeprefix("rom.")))
+        where = shown(str(policies.where("rom", name.removeprefix("rom."))))
         requirements.append(summed(None, name, of_rom, where))
     return findings, requirements
+
+
+def shown(where: str) -> str:
+    """Name a shipped policy without the place of the installation, which differs by machine."""
+    return where.removeprefix(f"{data_folder('policies').parent}/")
 
 
 def summed(service: str | None, name: str, findings: Iterable[Finding], where: str) -> Requirement:

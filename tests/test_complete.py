@@ -120,7 +120,9 @@ def tested() -> set[str]:
     while todo:
         name = todo.pop()
         done.add(name)
-        todo |= (imports(MODULES[name]) if name in MODULES else set()) - done
+        place = FORMATS / name.replace(".", "/")
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            todo |= (imports(path) if path.is_file() else set()) - done
     return done
 
 

@@ -10,6 +10,7 @@ import click
 from rom_builder.cli.check import FORMATS, target_of, terminal_width
 from rom_builder.cli.options import color_of, load, policy_option, today
 from rom_builder.cli.plan import replace_option, tree_option
+from rom_builder.errors import SigningError
 
 REFUSED = 1
 
@@ -33,7 +34,7 @@ REFUSED = 1
 )  # fmt: skip
 @click.option(
     "--allow-public-key", is_flag=True,
-    help="Sign even with a publicly known key; the report says so.",
+    help="Sign even with a publicly known key, never for a release; the report says so.",
 )  # fmt: skip
 @click.pass_context
 def build(
@@ -49,8 +50,12 @@ def build(
 ) -> None:
     """Write a signed OTA package from BASE that meets its policies, or nothing.
 
-    BASE is a file-based OTA package, packed or unpacked. The result is checked like a stranger's
-    package before it is signed; if it is not compliant no file is written and the exit code is 1.
+    BASE is a full A/B package, or a file-based package, packed or unpacked. The result is checked
+    like a stranger's package before it is signed; if it is not compliant no file is written.
+
+    The signing profile needs the role ota, and avb for a base with verified boot.
+
+    Exit code 0: written. 1: refused, the result would not meet its policies. 2: it could not be done.
 
     \b
     Example:
@@ -64,7 +69,7 @@ def build(
     from rom_builder.reports import REPORTS
     from rom_builder.signers.profile import open_optional_role, open_role
 
-    targets = [target_of(report) for report in reports]
+    targets = [target_of(report, "--report") for report in reports]
     loaded = load(policies)
     signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask))
     avb = open_optional_role(signing, "avb", prompt=PassphrasePrompt(ask))
@@ -98,5 +103,10 @@ def build(
 
 def ask() -> str:
     """Ask for a passphrase on the terminal."""
+    if not sys.stdin.isatty():
+        raise SigningError(
+            "the signing key has a passphrase and there is no terminal to ask for it",
+            hint="name its source in the signing profile: passphrase: {env: NAME} or {file: PATH}",
+        )
     answer: str = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
     return answer

@@ -39,7 +39,7 @@ def check(
     outputs: tuple[str, ...],
     fail_on: str,
 ) -> None:
-    """Hold the ROM in IMAGE (a folder or an OTA zip) to policies.
+    """Hold the ROM in IMAGE (a package, an image or a folder) to policies.
 
     Exit code 0: compliant. 1: a finding at or above --fail-on. 2: it could not be done, or
     something is unknown or unread.
@@ -68,13 +68,13 @@ def check(
         ctx.exit(INCOMPLETE)
 
 
-def target_of(output: str) -> tuple[str, Path]:
+def target_of(output: str, option: str = "--output") -> tuple[str, Path]:
     """Split ``FORMAT=PATH``."""
     form, separator, path = output.partition("=")
     if form not in FORMATS or not separator or not path:
         raise click.BadParameter(
             f"{output!r} is not FORMAT=PATH with FORMAT one of {', '.join(FORMATS)}",
-            param_hint="--output",
+            param_hint=option,
         )
     return form, Path(path)
 

@@ -22,11 +22,12 @@ def explain(rule: str | None) -> None:
         for known in RULES.values():
             click.echo(f"{known.id}  {known.alias:<28}  {known.title}")
         return
-    by_name = {known.id.lower(): known for known in RULES.values()}
-    by_name |= {known.alias: known for known in RULES.values()}
-    found = by_name.get(rule.lower())
+    by_name = {name: known for known in RULES.values() for name in (known.id, known.alias)}
+    found = by_name.get(rule.upper()) or by_name.get(rule.lower())
     if found is None:
-        near = difflib.get_close_matches(rule.lower(), by_name, 1)
+        near = difflib.get_close_matches(rule.upper(), by_name, 1) or difflib.get_close_matches(
+            rule.lower(), by_name, 1
+        )
         hint = f"; did you mean {near[0]}?" if near else "; rom-builder explain lists them"
         raise click.BadParameter(f"no rule {rule!r}{hint}", param_hint="RULE")
     click.echo(f"{found.id} {found.alias}: {found.title}\n")

@@ -64,6 +64,8 @@ def plan(
 ) -> None:
     """Show what build would change in BASE, like a diff, and why. Nothing is written.
 
+    Exit code 0 even if something has to be brought in a new version; build refuses then.
+
     \b
     Example:
       rom-builder plan ota.zip -p messaging-opt-in

@@ -29,7 +29,6 @@ class ResourceBool(Binding):
     Attributes:
         package: The app.
         resource: Name without its type, ``def_backup_enabled``.
-        read_by: Package that acts on it; the settings provider acts on its own.
     """
 
     package: str = Field(description="Package name of the app.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.facts import Facts
-from rom_builder.findings import Evidence, Finding, Location, Status, Strength
+from rom_builder.facts import Facts, Package
+from rom_builder.findings import Evidence, Finding, Location, Severity, Status, Strength
 from rom_builder.rules.rule import Case, rule
 
 
@@ -21,7 +21,8 @@ def service_missing(case: Case, facts: Facts) -> Iterator[Finding]:
     """With ``presence: required`` an absent service fails; with ``if-present`` nothing applies to it.
 
     A service is there if one of the profile's packages is installed or one of its files exists. While
-    parts of the image could not be read, absence is unknown: the service may lie in them.
+    parts of the image could not be read, absence is unknown: the service may lie in them. Files without
+    any of the packages are noted: they hold for an app that is installed later.
     """
     found = facts.present.get(case.name, ())
     required = case.demand.presence == "required"
@@ -30,6 +31,16 @@ def service_missing(case: Case, facts: Facts) -> Iterator[Finding]:
             Evidence(place, "part of the service", Strength.PRESENCE) for place in found
         )
         yield case.finding(Status.PASS, "the service is in the ROM", evidence)
+        names = case.anatomy.packages
+        if names and not any(p.name in names for p in facts.of(Package)):
+            yield case.finding(
+                Status.FAIL,
+                "only the service's configuration is in the ROM, none of its apps",
+                evidence,
+                severity=Severity.NOTE,
+                fix="install an app that obeys the configuration, or bring it with --tree",
+                selector="apps",
+            )
         return
     absent = (
         Evidence(

@@ -52,7 +52,9 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
             severity=Severity.WARNING if use == "apk" else Severity.ERROR,
             selector=use,
         )
-    of_package = [c for c in certificates if c.use != "apk"]
+    of_package = [c for c in certificates if c.use != "apk"] or [
+        c for c in certificates if not weak
+    ]
     if not of_package:
         yield case.finding(Status.UNKNOWN, "no package signature or update certificate was found")
     elif not any(c in weak for c in of_package):

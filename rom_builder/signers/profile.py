@@ -156,6 +156,9 @@ def profile_path(profile: str | Path) -> Path:
     path = Path(profile)
     if not path.exists() and path.name == str(profile) and shipped_profile(path.name).is_file():
         return shipped_profile(path.name)
+    if not path.exists() and path.name == str(profile) and "." not in path.name:
+        known = ", ".join(sorted(file.stem for file in data_folder("signing").glob("*.yaml")))
+        raise SigningError(f"no signing profile {profile}; shipped: {known}")
     return path
 
 
