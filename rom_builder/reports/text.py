@@ -55,13 +55,14 @@ class Text:
     def lines(self, report: Report) -> Iterator[str]:
         """Yield the whole report."""
         image = report.image
-        yield f"{self.paint(printable(image.path), 'bold')}  ({image.kind}, sha256 {image.sha256[:16]})"
+        name = self.paint(printable(image.path), "bold")
+        yield f"{name}  ({image.kind}, sha256 {image.sha256[:16]})"
         if image.description:
             yield f"  {printable(image.description)}"
         for identifier, title in report.policies:
-            yield f"  policy {printable(identifier)}: {printable(title)}"
+            yield self.wrapped(f"policy {printable(identifier)}: {printable(title)}", "  ")
         for note in report.notes:
-            yield self.paint(f"  note: {printable(note)}", "unknown")
+            yield self.paint(self.wrapped(f"note: {printable(note)}", "  "), "unknown")
         for service, group in groupby(report.requirements, key=lambda r: r.service):
             yield ""
             yield from self.matrix(service or "the whole ROM", list(group))
@@ -101,20 +102,21 @@ class Text:
         if settled:
             yield ""
         for finding in settled:
-            yield self.wrapped(
-                f"{self.paint(str(finding.status), str(finding.status))} {finding.rule} "
-                f"{printable(finding.message)}",
-                "  ",
-            )
+            status = str(finding.status)
+            line = self.wrapped(f"{status} {finding.rule} {printable(finding.message)}", "  ")
+            yield line.replace(status, self.paint(status, status), 1)
 
     def open_finding(self, finding: Finding) -> Iterator[str]:
-        """Yield one finding that somebody has to act on."""
-        head = f"{finding.status} {finding.rule} {finding.alias}"
-        style = str(finding.status) if finding.severity > 2 else "unknown"
-        severity = f" [{finding.severity}]" if finding.status is Status.FAIL else ""
-        service = f" {finding.service}:" if finding.service else ""
-        yield self.paint(f"{head}{severity}", style)
-        yield self.wrapped(f"{service} {printable(finding.message)}".strip(), "  ")
+        """Yield one finding to act on; one below an error is headed by its severity."""
+        status, head = str(finding.status), f"{finding.rule} {finding.alias}"
+        if finding.status is not Status.FAIL:
+            yield self.paint(f"{status} {head}", status)
+        elif finding.severity < Severity.ERROR:
+            yield self.paint(f"{finding.severity} {head}", "unknown")
+        else:
+            yield self.paint(f"{status} {head} [{finding.severity}]", status)
+        service = f"{finding.service}: " if finding.service else ""
+        yield self.wrapped(f"{service}{printable(finding.message)}", "  ")
         for evidence in finding.evidence[:SHOWN_EVIDENCE]:
             strength = "" if evidence.strength is Strength.EFFECTIVE else f" ({evidence.strength})"
             place = str(evidence.location)
@@ -139,26 +141,33 @@ class Text:
 
 def why(report: Report) -> str:
     """Say in a few words what the verdict rests on."""
-    failed = report.failures(Severity.ERROR)
-    lesser = len(report.failures(Severity.NOTE)) - len(failed)
-    unknown = [r for r in report.requirements if r.status is Status.UNKNOWN]
+    failed = [f for f in report.findings if f.status is Status.FAIL]
+    grave = sum(f.severity >= Severity.ERROR for f in failed)
+    unknown = sum(r.status is Status.UNKNOWN for r in report.requirements)
     parts = []
-    if failed:
-        parts.append(counted(len(failed), "failed finding"))
-    if lesser:
-        parts.append(counted(lesser, "lesser remark"))
+    if grave:
+        parts.append(f"{counted(grave, 'finding')} failed")
     if unknown:
-        parts.append(f"{counted(len(unknown), 'requirement')} unknown")
+        parts.append(f"{counted(unknown, 'requirement')} unknown")
     if report.unread:
         parts.append(f"{counted(len(report.unread), 'part')} not read")
     if report.verdict is Verdict.COMPLIANT:
-        parts.insert(0, f"{counted(len(report.requirements), 'requirement')}, none failed or unknown")
+        parts.append(f"all {counted(len(report.requirements), 'requirement')} hold")
+    parts += [
+        counted(number, str(severity))
+        for severity in (Severity.WARNING, Severity.NOTE)
+        if (number := sum(f.severity is severity for f in failed))
+    ]
     return f": {', '.join(parts)}" if parts else ""
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun."""
-    return f"{number} {noun if number == 1 else noun + 's'}"
+def counted(number: int, thing: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, "note"), counted(2, "note")
+    ('1 note', '2 notes')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from rom_builder.facts import Facts, SigningCertificate
-from rom_builder.findings import Evidence, Finding, Status, Strength
+from rom_builder.findings import Evidence, Finding, Severity, Status, Strength
+from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 WEAK_DIGESTS = ("MD5", "SHA-1")
@@ -15,7 +16,7 @@ WEAK_DIGESTS = ("MD5", "SHA-1")
 @rule(
     "ROM402",
     alias="weak-signature",
-    title="No signature rests on MD5 or SHA-1",
+    title="No package signature rests on MD5 or SHA-1",
     requirement="rom.weak_signatures",
     scope="rom",
     fix="sign again with SHA-256, and replace certificates that make recovery use SHA-1",
@@ -26,7 +27,8 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
 
     Recovery takes the digest of a package's signature from the signature algorithm of the trusted
     certificate, so an old certificate alone makes every update rest on SHA-1. Apps signed for
-    Android before 4.3 commonly use SHA-1: they are reported together, as one finding.
+    Android before 4.3 commonly use SHA-1: they are reported together, as one warning, and do not
+    fail the requirement.
     """
     if case.rom is None or case.rom.weak_signatures != "forbidden":
         return
@@ -36,23 +38,27 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
     )
     for use, group in groupby(weak, key=lambda c: c.use):
         members = list(group)
-        what = {"package": "the package", "otacert": "update certificates", "apk": "apps"}[use]
+        digests = " or ".join(sorted({c.digest for c in members}))
         yield case.finding(
             Status.FAIL,
-            f"{what} signed with {' or '.join(sorted({c.digest for c in members}))}"
-            f" ({len(members)})",
+            {
+                "package": f"the package is signed with {digests}",
+                "otacert": f"updates are accepted with {digests} ({counted(len(members), 'certificate')})",
+                "apk": f"{counted(len(members), 'app')} signed with {digests}",
+            }[use],
             tuple(
                 Evidence(c.location, f"{c.digest}, {c.key}, {c.subject}", Strength.EFFECTIVE)
                 for c in members
             ),
+            severity=Severity.WARNING if use == "apk" else Severity.ERROR,
             selector=use,
         )
-    if not certificates:
-        yield case.finding(Status.UNKNOWN, "no signature was found in the image")
-    elif not weak:
-        first = next((c for c in certificates if c.digest), certificates[0])
+    of_package = [c for c in certificates if c.use != "apk"]
+    if not of_package:
+        yield case.finding(Status.UNKNOWN, "no package signature or update certificate was found")
+    elif not any(c in weak for c in of_package):
         yield case.finding(
             Status.PASS,
-            f"none of {len(certificates)} signatures rests on MD5 or SHA-1",
-            (Evidence(first.location, first.digest or "signed nothing here", Strength.EFFECTIVE),),
+            f"none of {len(of_package)} package signatures and update certificates is weak",
+            (Evidence(of_package[0].location, of_package[0].digest, Strength.EFFECTIVE),),
         )

@@ -23,7 +23,7 @@ def test_no_byte_steers_a_terminal(evil: Report) -> None:
 
 def test_verdict_reasons_and_what_was_not_read(real: Report) -> None:
     text = REPORTS["text"](real)
-    assert text.splitlines()[-1].startswith("verdict: non-compliant: 1 failed finding, ")
+    assert text.splitlines()[-1].startswith("verdict: non-compliant: 1 finding failed, ")
     assert "1 part not read" in text
     assert "not read: 1\n  system/app/Broken.apk: " in text
     assert "  note: a remark\n" in text
@@ -70,13 +70,15 @@ def test_a_compliant_report_says_how_much_was_asked(real: Report) -> None:
     )
     count = len(good.requirements)
     last = REPORTS["text"](good).splitlines()[-1]
-    assert last == f"verdict: compliant: {count} requirements, none failed or unknown"
+    assert last == f"verdict: compliant: all {count} requirements hold"
 
 
 def test_lesser_remarks_are_counted_apart(real: Report) -> None:
     warning = replace(real.findings[0], severity=Severity.WARNING)
     text = REPORTS["text"](replace(real, findings=(warning, *real.findings)))
-    assert "1 failed finding, 1 lesser remark, " in text
+    last = text.splitlines()[-1]
+    assert last.startswith("verdict: non-compliant: 1 finding failed, ")
+    assert last.endswith(", 1 warning")
 
 
 def test_long_evidence_is_cut_and_counted(real: Report) -> None:
