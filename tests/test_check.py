@@ -16,7 +16,7 @@ from rom_builder.findings import Report, Verdict
 from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import Policies, load_policies
 from tests.cases import TODAY, files_of, load_case
-from tests.roms import App, Content, Fifo, Link, write_rom, zipped
+from tests.roms import App, Content, Fifo, Link, certificate, otacerts, write_rom, zipped
 
 REFERENCE = Path(__file__).parent / "rules" / "reference.yaml"
 MESSAGING = "/system/priv-app/Messaging/Messaging.apk"
@@ -30,7 +30,9 @@ def policies() -> Policies:
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, Content]:
-    return files_of(load_case(REFERENCE))
+    certificates = otacerts(certificate())
+    files = files_of(load_case(REFERENCE))
+    return {**files, "/system/etc/security/otacerts.zip": certificates}
 
 
 def report_of(folder: Path, files: dict[str, Content], policies: Policies) -> Report:
@@ -52,7 +54,9 @@ BIG = App("com.example.x", preferences={"a": True}, bools={"b": True}, code=("x"
 
 
 def with_entry(name: str, data: bytes) -> App:
-    return App("com.example.messaging", entries={name: data}, preferences={"cloud_messaging": False})
+    return App(
+        "com.example.messaging", entries={name: data}, preferences={"cloud_messaging": False}
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,9 @@ def test_a_service_file_that_is_a_fifo_is_unread(
 def test_nothing_outside_the_folder_is_read(
     tmp_path: Path, good: dict[str, Content], policies: Policies
 ) -> None:
-    (tmp_path / "outside.xml").write_text('<messaging-service><consent default="off"/></messaging-service>')
+    (tmp_path / "outside.xml").write_text(
+        '<messaging-service><consent default="off"/></messaging-service>'
+    )
     path = "/system/etc/reference-messaging/service.xml"
     for target in (str(tmp_path / "outside.xml"), "../../../../outside.xml"):
         folder = tmp_path / target.replace("/", "_")
@@ -157,9 +163,15 @@ def test_an_app_behind_a_link_is_an_app(
     tmp_path: Path, good: dict[str, Content], policies: Policies
 ) -> None:
     hidden = App("com.example.hidden", debuggable=True)
-    files = {**good, "/system/etc/hidden.bin": hidden, "/system/app/H.apk": Link("../etc/hidden.bin")}
+    files = {
+        **good,
+        "/system/etc/hidden.bin": hidden,
+        "/system/app/H.apk": Link("../etc/hidden.bin"),
+    }
     report = report_of(tmp_path, files, policies)
-    assert any("com.example.hidden is debuggable" in e.text for f in report.findings for e in f.evidence)
+    assert any(
+        "com.example.hidden is debuggable" in e.text for f in report.findings for e in f.evidence
+    )
 
 
 def test_an_app_behind_a_link_is_searched_for_addresses(

@@ -35,7 +35,17 @@ def finding(
 ) -> Finding:
     evidence = (Evidence(Location("x"), "seen", Strength.EFFECTIVE),)
     return Finding(
-        "ROM000", "test", status, severity, "s", requirement, layer, "said", evidence, "fix", selector
+        "ROM000",
+        "test",
+        status,
+        severity,
+        "s",
+        requirement,
+        layer,
+        "said",
+        evidence,
+        "fix",
+        selector,
     )
 
 
