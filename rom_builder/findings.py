@@ -157,7 +157,8 @@ class Finding:
     def fingerprint(self) -> str:
         """16 hex digits that survive a rebuild: rule, service, file and selector; no line, no digest."""
         parts = (self.rule, self.service or "", self.location.path, self.selector)
-        return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+        text = "\0".join(parts).encode(errors="surrogatepass")
+        return hashlib.sha256(text).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rom_builder.findings import Report, Verdict
 from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import Policies, load_policies
 from tests.cases import TODAY, files_of, load_case
-from tests.roms import App, Content, Fifo, Link, write_rom, zipped
+from tests.roms import App, Content, Fifo, Link, certificate, otacerts, write_rom, zipped
 
 REFERENCE = Path(__file__).parent / "rules" / "reference.yaml"
 MESSAGING = "/system/priv-app/Messaging/Messaging.apk"
@@ -30,7 +30,9 @@ def policies() -> Policies:
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, Content]:
-    return files_of(load_case(REFERENCE))
+    certificates = otacerts(certificate())
+    files = files_of(load_case(REFERENCE))
+    return {**files, "/system/etc/security/otacerts.zip": certificates}
 
 
 def report_of(folder: Path, files: dict[str, Content], policies: Policies) -> Report:

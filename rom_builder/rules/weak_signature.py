@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rom_builder.facts import Facts, SigningCertificate
 from rom_builder.findings import Evidence, Finding, Severity, Status, Strength
+from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 WEAK_DIGESTS = ("MD5", "SHA-1")
@@ -42,8 +43,8 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
             Status.FAIL,
             {
                 "package": f"the package is signed with {digests}",
-                "otacert": f"updates are accepted with {digests} ({len(members)} certificates)",
-                "apk": f"{len(members)} apps are signed with {digests}",
+                "otacert": f"updates are accepted with {digests} ({counted(len(members), 'certificate')})",
+                "apk": f"{counted(len(members), 'app')} signed with {digests}",
             }[use],
             tuple(
                 Evidence(c.location, f"{c.digest}, {c.key}, {c.subject}", Strength.EFFECTIVE)
@@ -52,9 +53,7 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
             severity=Severity.WARNING if use == "apk" else Severity.ERROR,
             selector=use,
         )
-    of_package = [c for c in certificates if c.use != "apk"] or [
-        c for c in certificates if not weak
-    ]
+    of_package = [c for c in certificates if c.use != "apk"]
     if not of_package:
         yield case.finding(Status.UNKNOWN, "no package signature or update certificate was found")
     elif not any(c in weak for c in of_package):
