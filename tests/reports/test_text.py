@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from rom_builder.findings import Report, Severity, Status
 from rom_builder.reports import REPORTS
 from tests.reports.conftest import EVIL
