@@ -152,7 +152,9 @@ def why(report: Report) -> str:
     if report.unread:
         parts.append(f"{counted(len(report.unread), 'part')} not read")
     if report.verdict is Verdict.COMPLIANT:
-        parts.append(f"all {counted(len(report.requirements), 'requirement')} hold")
+        asked = counted(len(report.requirements), "requirement")
+        held = all(r.status is Status.PASS for r in report.requirements)
+        parts.append(f"all {asked} hold" if held else f"{asked}, none failed or unknown")
     parts += [
         counted(number, str(severity))
         for severity in (Severity.WARNING, Severity.NOTE)

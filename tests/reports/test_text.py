@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from rom_builder.findings import Report, Severity, Status
 from rom_builder.reports import REPORTS
 from tests.reports.conftest import EVIL
@@ -86,3 +88,15 @@ def test_long_evidence_is_cut_and_counted(real: Report) -> None:
     many = replace(first, evidence=first.evidence * 9)
     text = REPORTS["text"](replace(real, findings=(many,)))
     assert "- and 3 more (see the JSON report)" in text
+
+
+@pytest.mark.parametrize("status", [Status.ATTESTED, Status.NOT_APPLICABLE])
+def test_what_is_vouched_for_or_does_not_apply_is_not_said_to_hold(
+    real: Report, status: Status
+) -> None:
+    passed = tuple(r for r in real.requirements if r.status is Status.PASS)
+    requirements = (*passed, replace(passed[0], status=status))
+    good = replace(real, findings=(), requirements=requirements, unread=())
+    last = REPORTS["text"](good).splitlines()[-1]
+    count = len(requirements)
+    assert last == f"verdict: compliant: {count} requirements, none failed or unknown"
