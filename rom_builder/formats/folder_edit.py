@@ -144,6 +144,12 @@ def removed_below(index: TreeIndex, edit: FolderEdit) -> Iterator[Node]:
         waiting += index.children(node.path).values()
 
 
+def replaced_files(index: TreeIndex, edits: Iterable[FolderEdit]) -> list[Node]:
+    """Return the files that get other content, as they are."""
+    paths = [change.path for edit in edits for change in edit.files.values()]
+    return [index.nodes[path] for path in paths if path in index.nodes]
+
+
 def file_attributes(
     index: TreeIndex, change: FileChange, folder: Attributes, label_of: LabelOf | None
 ) -> Attributes:

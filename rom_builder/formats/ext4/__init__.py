@@ -7,8 +7,9 @@ reported as unread; an unknown incompatible feature refuses the image.
 """
 
 from rom_builder.formats.ext4.blocks import Run
+from rom_builder.formats.ext4.edit import plan_edits
 from rom_builder.formats.ext4.inode import Inode
 from rom_builder.formats.ext4.superblock import Superblock, detect_ext4
 from rom_builder.formats.ext4.tree import Ext4, open_ext4
 
-__all__ = ["Ext4", "Inode", "Run", "Superblock", "detect_ext4", "open_ext4"]
+__all__ = ["Ext4", "Inode", "Run", "Superblock", "detect_ext4", "open_ext4", "plan_edits"]
