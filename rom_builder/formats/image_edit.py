@@ -29,8 +29,8 @@ class FileChange:
 
     Attributes that are None keep those of the file that is replaced. A new file takes owner, time
     and label from the nearest file beside it (the same ending first, then the order of names), in a
-    folder without files from the folder; its mode is 0644. Missing folders above it are made alike,
-    from the nearest folder beside them.
+    folder without files from the folder; its mode is 0644. Missing folders above it are made like
+    the folder that they are put into.
 
     Attributes:
         path: Where, in the words of :class:`~rom_builder.formats.tree.Node`.

@@ -155,7 +155,7 @@ def _carry_out(
         for name, gone in edit.removed.items():
             folder.remove(name, is_folder=gone.kind is NodeKind.FOLDER)
         for name, new in edit.folders.items():
-            made[new.path] = attributes = folder_attributes(index, new.path, above, label_of)
+            made[new.path] = attributes = folder_attributes(new.path, above, label_of)
             numbers[new.path] = editor.make_folder(folder, name, attributes)
         for name, change in edit.files.items():
             attributes = file_attributes(index, change, above, label_of)
