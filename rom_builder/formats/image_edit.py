@@ -34,7 +34,8 @@ class FileChange:
 
     Attributes:
         path: Where, in the words of :class:`~rom_builder.formats.tree.Node`.
-        data: Its whole content; None removes the file, link or empty folder.
+        data: Its whole content; None removes the file, link or empty folder. A source is read when
+            the plan is made and again when it is applied.
         mode: Permission bits, ``0o7777`` at most.
         uid: Owner.
         gid: Group.

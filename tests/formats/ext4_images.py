@@ -34,7 +34,7 @@ def make(folder: Path, options: list[str], *, size: str = "3M", names: int = 0) 
         source.mkdir()
         write_tree(source)
         for number in range(names):
-            (source / f"names/more{number:05}{'x' * 40}").write_bytes(b"%d" % number)
+            (source / f"names/more{number:05}{'x' * 200}").write_bytes(b"%d" % number)
     image.unlink(missing_ok=True)
     # The last -N wins.
     make_ext4(source, image, [*options, "-N", str(400 + names)], size)
