@@ -144,6 +144,12 @@ def removed_below(index: TreeIndex, edit: FolderEdit) -> Iterator[Node]:
         waiting += index.children(node.path).values()
 
 
+def replaced_files(index: TreeIndex, edits: Iterable[FolderEdit]) -> list[Node]:
+    """Return the files that get other content, as they are."""
+    paths = [change.path for edit in edits for change in edit.files.values()]
+    return [index.nodes[path] for path in paths if path in index.nodes]
+
+
 def file_attributes(
     index: TreeIndex, change: FileChange, folder: Attributes, label_of: LabelOf | None
 ) -> Attributes:
@@ -162,7 +168,7 @@ def file_attributes(
         xattrs.update(old.xattrs)
         mode = like.mode
     else:
-        beside = _nearest(index, change.path, NodeKind.FILE)
+        beside = _nearest_file(index, change.path)
         like = folder if beside is None else attributes_of(beside)
         mode = _NEW_FILE_MODE
         _set_label(xattrs, like, label_of and label_of(change.path, NodeKind.FILE))
@@ -182,15 +188,11 @@ def file_attributes(
     )
 
 
-def folder_attributes(
-    index: TreeIndex, path: str, parent: Attributes, label_of: LabelOf | None
-) -> Attributes:
-    """Return the attributes of a folder that is made."""
-    beside = _nearest(index, path, NodeKind.FOLDER)
-    like = parent if beside is None else attributes_of(beside)
+def folder_attributes(path: str, parent: Attributes, label_of: LabelOf | None) -> Attributes:
+    """Return the attributes of a folder that is made: those of the folder above it."""
     xattrs: dict[str, bytes] = {}
-    _set_label(xattrs, like, label_of and label_of(path, NodeKind.FOLDER))
-    return Attributes(like.mode, like.uid, like.gid, like.mtime, xattrs)
+    _set_label(xattrs, parent, label_of and label_of(path, NodeKind.FOLDER))
+    return Attributes(parent.mode, parent.uid, parent.gid, parent.mtime, xattrs)
 
 
 def attributes_of(node: Node) -> Attributes:
@@ -210,18 +212,17 @@ def _set_label(xattrs: dict[str, bytes], like: Attributes, label: str | None) ->
         xattrs[SELINUX] = habit
 
 
-def _nearest(index: TreeIndex, path: str, kind: NodeKind) -> Node | None:
-    """Return the node of a kind beside ``path``: of the same ending if any, then next by name."""
+def _nearest_file(index: TreeIndex, path: str) -> Node | None:
+    """Return the file beside ``path``: of the same ending if any, then next by name."""
     folder, _, name = path.rpartition("/")
     beside = {
         other: node
         for other, node in index.children(folder).items()
-        if node.kind is kind and other != name
+        if node.kind is NodeKind.FILE and other != name
     }
-    if kind is NodeKind.FILE:
-        ending = posixpath.splitext(name)[1]
-        alike = {o: node for o, node in beside.items() if posixpath.splitext(o)[1] == ending}
-        beside = alike or beside
+    ending = posixpath.splitext(name)[1]
+    alike = {o: node for o, node in beside.items() if posixpath.splitext(o)[1] == ending}
+    beside = alike or beside
     names = sorted(beside)
     if not names:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rom_builder.formats.image_edit import ImagePlan, Remains, Write, digest_of_old
+from rom_builder.formats.ranges import difference
 from rom_builder.formats.source import BytesSource, Pieces, Source, check_range
 
 
@@ -58,6 +59,8 @@ class Draft:
         """Lay content over whole blocks from ``block`` on, zeros behind its end."""
         if not content.size:
             return
+        for number in range(block, block + -(-content.size // self._block_size)):
+            self._blocks.pop(number, None)
         padding = -content.size % self._block_size
         self._placed[block] = (
             Pieces([(content, content.size), (None, padding)]) if padding else content
@@ -81,6 +84,10 @@ class Draft:
             start = number + 1
         self._zero_blocks(start, last)
 
+    def grow(self, size: int) -> None:
+        """Make the image longer; the new bytes are zeros."""
+        self.size = max(self.size, size)
+
     def _zero_blocks(self, first: int, last: int) -> None:
         if first < last:
             size = (last - first) * self._block_size
@@ -94,6 +101,10 @@ class Draft:
             data = bytes(block[: self.size - offset])
             if offset >= self._image.size or data != self._old(offset, len(data)):
                 parts[offset] = BytesSource(data)
+        grown = [range(self._image.size, self.size)]
+        written = [range(offset, offset + part.size) for offset, part in parts.items()]
+        for gap in difference(grown, written):
+            parts[gap.start] = Pieces([(None, len(gap))])
         writes: list[Write] = []
         run: list[Source] = []
         start = end = 0

@@ -29,12 +29,13 @@ class FileChange:
 
     Attributes that are None keep those of the file that is replaced. A new file takes owner, time
     and label from the nearest file beside it (the same ending first, then the order of names), in a
-    folder without files from the folder; its mode is 0644. Missing folders above it are made alike,
-    from the nearest folder beside them.
+    folder without files from the folder; its mode is 0644. Missing folders above it are made like
+    the folder that they are put into.
 
     Attributes:
         path: Where, in the words of :class:`~rom_builder.formats.tree.Node`.
-        data: Its whole content; None removes the file, link or empty folder.
+        data: Its whole content; None removes the file, link or empty folder. A source is read when
+            the plan is made and again when it is applied.
         mode: Permission bits, ``0o7777`` at most.
         uid: Owner.
         gid: Group.

@@ -29,6 +29,21 @@ def difference(ranges: Iterable[range], taken: Iterable[range]) -> list[range]:
     return found
 
 
+def overlaps(ranges: Iterable[range]) -> list[range]:
+    """Return the numbers that are in more than one of ``ranges``.
+
+    >>> overlaps([range(0, 9), range(2, 4), range(8, 12)])
+    [range(2, 4), range(8, 9)]
+    """
+    found: list[range] = []
+    end = 0
+    for part in sorted((r for r in ranges if r), key=lambda r: r.start):
+        if part.start < end:
+            found.append(range(part.start, min(part.stop, end)))
+        end = max(end, part.stop)
+    return _merged(found)
+
+
 def _merged(ranges: Iterable[range]) -> list[range]:
     """Return the same numbers, rising, without overlaps."""
     found: list[range] = []

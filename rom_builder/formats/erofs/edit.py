@@ -138,7 +138,7 @@ class _Edit:
                     self.released.append(old)
                 self._add(folder, name, addition)
             for name, made in edit.folders.items():
-                attributes = folder_attributes(self.index, made.path, inherited, self.label_of)
+                attributes = folder_attributes(made.path, inherited, self.label_of)
                 empty = BytesSource(b"")
                 self._add(folder, name, Addition(made.path, NodeKind.FOLDER, attributes, empty))
                 folder.links_change += 1

@@ -82,6 +82,11 @@ def verify_folder_block(block: bytes, inode: Inode, offset: int) -> None:
         )
 
 
+def is_index_block(block: bytes) -> bool:
+    """Tell whether a block of a hashed folder holds index entries."""
+    return _index_offset(block) is not None
+
+
 def _index_offset(block: bytes) -> int | None:
     """Return where a hashed folder's index begins in a block, None if the block has none.
 
