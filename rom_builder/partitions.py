@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from rom_builder.containers import Partition
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError, SigningError
+from rom_builder.formats import erofs, ext4
 from rom_builder.formats.avb_descriptors import (
     ChainPartitionDescriptor,
     HashDescriptor,
@@ -20,7 +21,6 @@ from rom_builder.formats.avb_descriptors import (
 from rom_builder.formats.avb_key import SIZES, Algorithm, encode_public_key
 from rom_builder.formats.avb_seal import ImageDescriptor, seal
 from rom_builder.formats.avb_signing import AvbKey
-from rom_builder.formats.erofs.edit import plan_edits as plan_erofs_edits
 from rom_builder.formats.image_edit import FileChange, ImagePlan
 from rom_builder.formats.source import FileSource, Slice, Source
 from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
@@ -30,7 +30,8 @@ from rom_builder.signers.signer import CheckedSigner
 TOP = "vbmeta"
 """The partition whose vbmeta image the bootloader starts from."""
 EDITORS: dict[str, Callable[[Source, Iterable[FileChange]], ImagePlan]] = {
-    "EROFS": plan_erofs_edits,
+    "EROFS": erofs.plan_edits,
+    "ext4": ext4.plan_edits,
 }
 """File systems whose images can be edited in place."""
 RSA_ALGORITHMS = {
