@@ -71,3 +71,12 @@ def test_shipped_policies_are_valid_and_named_after_their_file() -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         assert first == "# yaml-language-server: $schema=policy.schema.json"
         assert validate(Policy, load_yaml(path)).id == name
+
+
+def test_the_profile_schema_in_the_tree_is_fresh() -> None:
+    from rom_builder.mechanisms import binding_models
+    from rom_builder.policy.schema import encode_schema, profile_schema
+    from rom_builder.resources import data_folder
+
+    path = data_folder("policies") / "profile.schema.json"
+    assert path.read_text() == encode_schema(profile_schema(binding_models())), "make schema"
