@@ -19,11 +19,25 @@ MAX_CERTIFICATES_SIZE = 4 << 20
 
 
 def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
-    """Yield every certificate of the package, of ``otacerts.zip`` and of each app.
+    """Yield every certificate of the package, of ``otacerts.zip`` and of each app and APEX module.
 
     Apps' signatures are read, not verified: whose key an app names is the question here. What cannot
     be read is noted in the ROM's list of unread parts.
     """
+    yield from read_update_certificates(rom)
+    for file in rom.with_suffix(".apk", ".apex", ".capex"):
+        try:
+            source = rom.open(file)
+            for signer in read_signers(ZipArchive(source, lenient=True), source):
+                digest = signer.digest_algorithms[0] if signer.digest_algorithms else ""
+                use = "apk" if file.name.endswith(".apk") else "apex"
+                yield fact(use, signer.certificates[0], digest, file.name)
+        except ImageError as error:
+            rom.note_unread(error, file.name)
+
+
+def read_update_certificates(rom: Rom) -> Iterator[SigningCertificate]:
+    """Yield the certificate of the package and those of ``otacerts.zip``."""
     package = rom.by_name.get(OTACERT)
     if package is not None:
         try:
@@ -35,14 +49,6 @@ def read_signing_certificates(rom: Rom) -> Iterator[SigningCertificate]:
     if otacerts is not None:
         for certificate in read_accepted(rom):
             yield fact("otacert", certificate, certificate.signature_digest, otacerts.name)
-    for file in rom.with_suffix(".apk"):
-        try:
-            source = rom.open(file)
-            for signer in read_signers(ZipArchive(source, lenient=True), source):
-                digest = signer.digest_algorithms[0] if signer.digest_algorithms else ""
-                yield fact("apk", signer.certificates[0], digest, file.name)
-        except ImageError as error:
-            rom.note_unread(error, file.name)
 
 
 def read_accepted(rom: Rom) -> list[Certificate]:

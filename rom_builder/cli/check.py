@@ -39,7 +39,7 @@ def check(
     outputs: tuple[str, ...],
     fail_on: str,
 ) -> None:
-    r"""Hold the ROM in IMAGE (a folder or an OTA zip) to policies.
+    r"""Hold the ROM in IMAGE (a package, an image or a folder) to policies.
 
     Exit code 0: compliant. 1: a finding at or above --fail-on. 2: it could not be done, or
     something is unknown or unread.
@@ -50,12 +50,15 @@ def check(
       rom-builder check rom/ -p rom-baseline -p my.yaml --output json=report.json
     """
     from rom_builder.check import check as run_check
+    from rom_builder.cli.progress import progress
     from rom_builder.files import write_whole
     from rom_builder.findings import Verdict
     from rom_builder.reports import REPORTS
 
     targets = [target_of(output) for output in outputs]
-    report = run_check(image, load(policies), today=today())
+    loaded = load(policies)
+    with progress() as step:
+        report = run_check(image, loaded, today=today(), step=step)
     for name, path in targets:
         with write_whole(path) as file:
             file.write(REPORTS[name](report).encode())
