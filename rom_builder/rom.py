@@ -427,10 +427,22 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
             used.add(point)
         mounts.append(Mount(prefix, partition.tree, placed, partition))
     for mount in ramdisks:
-        is_root = mount.partition and mount.partition.name == "boot" and not system_as_root
+        is_root = not system_as_root and holds_root(mount.partition)
         mounts.append(replace(mount, place=below("")) if is_root else mount)
-        system_as_root |= bool(is_root)
+        system_as_root |= is_root
     return mounts
+
+
+def holds_root(partition: Partition | None) -> bool:
+    """Say whether a boot image's ramdisk may be the root file system.
+
+    Headers from version 3 on came with Android 11, where it only prepares the way for the system's.
+    """
+    boot = partition.boot if partition and partition.name == "boot" else None
+    return boot is not None and boot.header_version < FIRST_STAGE_SINCE
+
+
+FIRST_STAGE_SINCE = 3
 
 
 def shows(mount: Mount) -> bool:
