@@ -156,7 +156,7 @@ def super_image(images: Mapping[str, bytes], **options: int) -> bytes:
         partitions.append((name, 1, 0))
         extents.append([(sectors, 0, sector, 0)] if data else [])
         sector += sectors
-    size = max(8 << 20, sector * SECTOR)
+    size = max(1 << 20, sector * SECTOR)
     return Lp(partitions, extents, devices=[("super", size)], **options).image(content)  # type: ignore[arg-type]
 
 

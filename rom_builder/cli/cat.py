@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ def cat(image: Path, name: str, xml: bool) -> None:
     from rom_builder.rom import READ_LIMIT, open_rom
 
     source = open_name(open_rom(image, modules="apex" in name), name)
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     try:
         if xml:
             if source.size > READ_LIMIT:
