@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from rom_builder.code.endpoints import read_endpoints, watch
-from rom_builder.completeness import missing_parts
+from rom_builder.completeness import missing_parts, without_system
 from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
 from rom_builder.facts import Facts, NetworkSecurity, Reading, SigningCertificate
@@ -85,7 +85,7 @@ def describe(facts: Facts) -> str:
 
 def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
     """Read everything that the rules ask about."""
-    for part in missing_parts(rom):
+    for part in (*missing_parts(rom), *without_system(rom)):
         rom.note_unread(ImageError(part.reason), part.path)
     packages = Packages(rom)
     facts = [package for _, package in packages.described]

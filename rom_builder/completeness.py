@@ -12,7 +12,7 @@ from rom_builder.formats.avb_descriptors import (
     HashtreeDescriptor,
 )
 from rom_builder.formats.payload import gaps
-from rom_builder.formats.tree import Unread
+from rom_builder.formats.tree import NodeKind, Unread
 from rom_builder.rom import SCRIPT, Rom
 
 
@@ -29,8 +29,7 @@ def missing_parts(rom: Rom) -> Iterator[Unread]:
     """Yield everything that the ROM's own tables speak of and the input does not hold.
 
     File systems count their inodes, payloads and super images list partitions, vbmeta names what it
-    covers, a script says what it patches. An input without system partition holds too little for a
-    verdict.
+    covers, a script says what it patches.
     """
     for mount in rom.mounts:
         if isinstance(mount.tree, Counted):
@@ -38,8 +37,7 @@ def missing_parts(rom: Rom) -> Iterator[Unread]:
             yield from (Unread(place, part.reason) for part in mount.tree.check_complete())
     for path, payload in rom.contents.payloads.items():
         yield from (Unread(path or str(rom.path), gap) for gap in gaps(payload))
-    tops = {path.split("/", 2)[1] for path in rom.files}
-    held = tops | {p.name for p in rom.contents.partitions.values() if p.kind != "data"}
+    held = tops(rom) | {p.name for p in rom.contents.partitions.values() if p.kind != "data"}
     yield from _empty_supers(rom, held)
     yield from _unheld_images(rom, held)
     noted = {part.path for part in rom.unread}
@@ -50,8 +48,21 @@ def missing_parts(rom: Rom) -> Iterator[Unread]:
     patched = [s for s in rom.script.steps if s.name == "apply_patch"] if rom.script else []
     if patched:
         yield Unread(SCRIPT, f"the package is incremental: it patches {len(patched)} files")
-    if "system" not in tops:
+
+
+def without_system(rom: Rom) -> Iterator[Unread]:
+    """Yield one part if the input holds no system partition: too little for any verdict."""
+    if "system" not in tops(rom):
         yield Unread("/system", "the input holds no system partition that could be read")
+
+
+def tops(rom: Rom) -> set[str]:
+    """Return the top folders of the device that have files in them; a mount point has none."""
+    return {
+        path.split("/", 2)[1]
+        for path, file in rom.files.items()
+        if file.node.kind is NodeKind.FILE and path.count("/") > 1
+    }
 
 
 def _empty_supers(rom: Rom, held: set[str]) -> Iterator[Unread]:

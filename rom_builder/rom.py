@@ -326,10 +326,12 @@ def open_rom(path: Path, *, modules: bool = True, step: Step = silent) -> Rom:
     try:
         rom = _open(path, step)
     except ImageError as error:
-        raise error.within(str(path)) from error
+        place = inner(str(path), error.path) if error.path else str(path)
+        raise ImageError(error.message, path=place, offset=error.offset, hint=error.hint) from error
     installed = any(file.path for file in rom.by_name.values())
     held = rom.contents
-    if not (installed or held.partitions or held.payloads or held.zips or rom.unread):
+    known = (held.partitions, held.payloads, held.supers, held.zips, rom.unread)
+    if not installed and not any(known):
         raise ImageError("holds nothing of a ROM", path=str(path), hint=WHAT_OPENS)
     if modules:
         rom.add_modules()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import tarfile
@@ -14,7 +15,8 @@ import pytest
 from rom_builder.errors import ImageError
 from rom_builder.findings import Report, Verdict
 from rom_builder.rom import open_rom
-from tests.formats.builders import sparse, vbmeta
+from tests.formats.builders import cpio, sparse, vbmeta
+from tests.formats.builders.boot_image import boot_v0
 from tests.formats.builders.payload import REPLACE, SOURCE_COPY, Op, Part, Spec, chunk
 from tests.formats.builders.super_image import Lp
 from tests.kinds import (
@@ -144,6 +146,7 @@ def test_the_backup_of_damaged_super_metadata_is_used_and_said(
 
 def test_an_empty_super_image_alone_is_no_empty_system(image: bytes, tmp_path: Path) -> None:
     empty = Lp([("system_a", 1, 0), ("product_a", 1, 0)], [[], []]).empty_image()
+    assert_incomplete(written(tmp_path, empty), str(tmp_path / "rom.img"), "system has no content")
     alone = zipped(tmp_path / "alone.zip", {"super_empty.img": empty, "boot.img": BOOT})
     assert_incomplete(alone, "super_empty.img", "system has no content here")
     beside = zipped(tmp_path / "b.zip", {"super_empty.img": empty, "system.img": image})
@@ -259,6 +262,20 @@ def test_vbmeta_names_partitions_that_are_not_there(image: bytes, tmp_path: Path
     assert unread(report_of(path)) == {
         "vbmeta.img": "covers partition product, of which the input has no image"
     }
+
+
+def test_a_mount_point_is_no_partition(tmp_path: Path) -> None:
+    root = {f"system/{name}": data for name, data in CONTENT.items()}
+    (tmp_path / "ext4/product").mkdir(parents=True)
+    image = ext4_image(tmp_path, root)
+    names = vbmeta.hashtree(b"product", b"salt", bytes(32), 4096, 4096, 0)
+    files = {"vbmeta.img": vbmeta.vbmeta(names), "system.img": image}
+    path = zipped(tmp_path / "rom.zip", files)
+    assert open_rom(path).find("/product") is not None
+    assert_incomplete(path, "vbmeta.img", "covers partition product")
+    boot = boot_v0(b"kernel", gzip.compress(cpio.archive(cpio.entry(b"system", mode=0o40755))))
+    path = written(tmp_path, boot, "boot.img")
+    assert_incomplete(path, "/system", "no system partition")
 
 
 def test_a_damaged_disk_table_is_said(image: bytes, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ PIECE = 1 << 20
 @click.argument("name", metavar="PATH")
 @click.option("--xml", is_flag=True, help="Decode compiled XML to text.")
 def cat(image: Path, name: str, xml: bool) -> None:
-    r"""Write one file of the ROM in IMAGE to standard output, as it is.
+    """Write one file of the ROM in IMAGE to standard output, as it is.
 
     PATH is a path on the device (/product/etc/nsc.xml) or a name as ls gives it
     (super.img!/product_a!/etc/nsc.xml); !/ enters archives. A partition's name gives its image.

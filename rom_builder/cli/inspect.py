@@ -26,7 +26,7 @@ SHOWN = 20
     help="Format on standard output.",
 )  # fmt: skip
 def inspect(image: Path, form: str) -> None:
-    r"""Explain the ROM in IMAGE: what it is, what is in it, and who signed it.
+    """Explain the ROM in IMAGE: what it is, what is in it, and who signed it.
 
     Any input opens, without root or unpacking: OTA packages (A/B, block-based, file-based), payload.bin,
     target-files, factory and fastboot packages, disk, super and partition images, APEX, a folder.

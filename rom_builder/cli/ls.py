@@ -31,7 +31,7 @@ LETTERS = {
 )  # fmt: skip
 @click.option("-R", "--recursive", is_flag=True, help="Everything below PATH.")
 def ls(image: Path, name: str, long: bool, recursive: bool) -> None:
-    r"""List what lies in the ROM in IMAGE, one name a line.
+    """List what lies in the ROM in IMAGE, one name a line.
 
     PATH is a path on the device (/product/app, default /), or a name in the input: . is its top,
     super.img!/product_a a partition, X.apk!/ what is in an archive. What the input does not say is
