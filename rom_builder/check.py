@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import Thread
 
 from rom_builder.code.endpoints import read_endpoints, watch
+from rom_builder.completeness import missing_parts, without_system
+from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
 from rom_builder.facts import Facts, NetworkSecurity, Reading, SigningCertificate
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
@@ -22,27 +24,36 @@ from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
-from rom_builder.rom import Rom, open_rom
+from rom_builder.rom import Rom, Step, open_rom, silent
 from rom_builder.rules.readings import counted
 from rom_builder.signatures import read_signing_certificates
+from rom_builder.verified_boot import read_avb_keys, read_verified_boot
 
 DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"
 CONSENT_DEFAULT = "consent.default"
 
 
-def check(path: Path, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
+def check(
+    path: Path,
+    policies: Policies,
+    *,
+    today: date,
+    notes: tuple[str, ...] = (),
+    step: Step = silent,
+) -> Report:
     """Hold a ROM to policies.
 
     Args:
-        path: A folder or a package.
+        path: A folder, a package or an image.
         policies: What is demanded.
         today: Day on which expiry dates are judged.
         notes: Remarks that the report carries.
+        step: Told how reading goes on, from more than one thread.
 
     Raises:
         ImageError: The image as a whole cannot be read; parts that cannot are in the report.
     """
-    return check_rom(open_rom(path), policies, today=today, notes=notes)
+    return check_rom(open_rom(path, step=step), policies, today=today, notes=notes)
 
 
 def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
@@ -60,7 +71,7 @@ def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ..
         requirements=tuple(requirements),
         findings=sorted_findings(findings),
         unread=facts.unread,
-        notes=(DEVELOPMENT_SIGNED, *notes) if development else notes,
+        notes=(*([DEVELOPMENT_SIGNED] if development else []), *notes, *remarks(rom)),
     )
 
 
@@ -78,6 +89,13 @@ def in_background(work: Callable[[], str]) -> Future[str]:
     return future
 
 
+def remarks(rom: Rom) -> Iterator[str]:
+    """Say which parts of the input the verdict does not speak of."""
+    for partition in rom.unmounted:
+        if partition.name in MOUNTED:
+            yield f"{partition.path} is not judged: the input holds {partition.name} another time"
+
+
 def describe(facts: Facts) -> str:
     """Return the build fingerprint, or whatever names the device."""
     platform = facts.platform
@@ -89,6 +107,8 @@ def describe(facts: Facts) -> str:
 
 def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
     """Read everything that the rules ask about."""
+    for part in (*missing_parts(rom), *without_system(rom)):
+        rom.note_unread(ImageError(part.reason), part.path)
     packages = Packages(rom)
     facts = [package for _, package in packages.described]
     readings: list[Reading | NetworkSecurity] = []
@@ -108,11 +128,18 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
             *readings,
             *read_endpoints(rom, watches),
             *read_signing_certificates(rom, platform.sdk),
+            *read_avb_keys(rom),
+            *read_verified_boot(rom),
         ),
         present=present,
         searched=f"{counted(len(facts), 'app')} and {counted(len(rom.files), 'file')}",
         unread=tuple(rom.unread),
         today=today,
+        partitions=tuple(
+            (partition.name, partition.slot)
+            for partition in rom.contents.partitions.values()
+            if partition.tree is not None or partition.name in BOOT
+        ),
     )
 
 

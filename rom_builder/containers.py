@@ -38,9 +38,17 @@ FILE_SYSTEMS: dict[str, tuple[Callable[[bytes], bool], Callable[[Source], Tree]]
     "SquashFS": (detect_squashfs, open_squashfs),
 }
 IMAGE = re.compile(r"(?P<name>[^/]+?)(\.(img|raw|ext4|erofs|squashfs|bin))+(\.ext4)?")
-CHUNK = re.compile(r"(?P<image>.+?)[._]sparsechunk\.?(?P<number>\d+)")
+CHUNK = re.compile(
+    r"(?P<image>.+?)[._]sparsechunk\.?(?P<number>\d{1,4})|"
+    r"(?P<split>super)\.(?P<part>\d{1,4})\.[0-9A-Fa-f]{8}\.img"
+)
+"""One of the files that an image is split into: ``super.img_sparsechunk.0``, ``super.0.1a2b3c4d.img``."""
+PACKED = re.compile(r".+\.(img|ext4|new\.dat)(\.ext4)?\.(gz|lz4|xz|zst|bz2|lzma)")
+"""An image in a stream compression that cannot be entered in the middle."""
 INNER_ZIP = re.compile(r"image-[^/]+\.zip")
 """The zip of images inside a factory zip."""
+BOOT = ("boot", "init_boot", "vendor_boot", "vendor_kernel_boot", "recovery")
+"""Partitions with a kernel or a ramdisk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +85,13 @@ class Contents:
     Attributes:
         partitions: By nested name.
         payloads: A/B payloads by nested name.
+        supers: Super images by nested name.
         zips: Zips of images inside the input, by nested name.
     """
 
     partitions: dict[str, Partition] = field(default_factory=dict)
     payloads: dict[str, Payload] = field(default_factory=dict)
+    supers: dict[str, SuperImage] = field(default_factory=dict)
     zips: dict[str, ZipTree] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
 
@@ -110,7 +120,7 @@ class Contents:
     def _open(self, path: str, name: str, source: Source, outer: tuple[str, ...]) -> None:
         head = source.read_at(0, min(HEAD_SIZE, source.size))
         if detect_sparse(head):
-            self._open(path, name, SparseImage(source), (*outer, "sparse"))
+            self.open(path, name, SparseImage(source), (*outer, "sparse"))
         elif detect_payload(head):
             self._open_payload(path, Payload(source), (*outer, "payload"))
         elif detect_super(head):
@@ -118,7 +128,7 @@ class Contents:
         elif detect_gpt(head):
             self._open_disk(path, DiskImage(source), (*outer, "GPT"))
         elif head[:4] == b"PK\3\4" and INNER_ZIP.fullmatch(name):
-            tree = ZipTree(ZipArchive(source, lenient=True))
+            tree = ZipTree(ZipArchive(source))
             self.zips[path] = tree
             open_images(self, tree, path, lambda _: False, (*outer, "zip"))
         else:
@@ -134,6 +144,7 @@ class Contents:
                 self.note(error, nested)
 
     def _open_super(self, path: str, image: SuperImage, outer: tuple[str, ...]) -> None:
+        self.supers[path] = image
         self.unread += [Unread(path, problem) for problem in image.problems]
         for slot, metadata in enumerate(image.slots):
             for partition in metadata.partitions if metadata else ():
@@ -244,8 +255,12 @@ def _images(
                 if source is not None:
                     yield nested, partition, source
             elif match := CHUNK.fullmatch(base):
-                image = f"{folder}/{match['image']}" if folder else match["image"]
-                chunks.setdefault(image, []).append((int(match["number"]), name))
+                whole = match["image"] or f"{match['split']}.img"
+                number = int(match["number"] or match["part"])
+                image = f"{folder}/{whole}" if folder else whole
+                chunks.setdefault(image, []).append((number, name))
+            elif PACKED.fullmatch(base) and not base.endswith(".new.dat.br"):
+                contents.unread.append(Unread(nested, "a compressed image; unpack it first"))
             elif base == "payload.bin" or INNER_ZIP.fullmatch(base):
                 yield nested, base, tree.open(files[name])
             elif (match := IMAGE.fullmatch(base)) and not base.endswith(".bin"):
@@ -255,6 +270,9 @@ def _images(
     for image, numbered in sorted(chunks.items()):
         nested = inner(path, image) if path else image
         try:
+            numbers = sorted(number for number, _ in numbered)
+            if numbers != list(range(numbers[0], numbers[0] + len(numbers))) or numbers[0] > 1:
+                raise ImageError(f"a part of it is missing or there twice: {numbers}"[:200])
             parts = [SparseImage(tree.open(files[name])) for _, name in sorted(numbered)]
             match = IMAGE.fullmatch(image.rpartition("/")[2])
             yield nested, match["name"] if match else image, join_sparse(parts)

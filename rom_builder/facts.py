@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.network_security_answers import FILE_SINCE, App
@@ -136,8 +136,9 @@ class SigningCertificate:
     """A certificate that vouches for something in the ROM.
 
     Attributes:
-        use: ``package`` (signed this OTA), ``otacert`` (the device accepts updates signed by it) or
-            ``apk``.
+        use: ``package`` (signed this OTA), ``otacert`` (the device accepts updates signed by it),
+            ``apk``, ``apex`` (signed a module) or ``avb`` (verified boot trusts it; a bare key, whose
+            fingerprint stands for the certificate's).
         known_as: Name under which the key is publicly known, None if it is not.
         digest: Digest of the signature made with it, ``SHA-1`` ...; empty if it made none here.
     """
@@ -152,8 +153,47 @@ class SigningCertificate:
     location: Location
 
 
-Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate
-F = TypeVar("F", Package, Reading, NetworkSecurity, Endpoint, SigningCertificate)
+Trust = Literal["signed", "unsigned", "invalid", "unverified"]
+"""What became of a signature: it holds, there is none, it does not hold, or it cannot be verified here."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBoot:
+    """What one vbmeta image says: of a vbmeta partition, behind another partition, or of a module.
+
+    Attributes:
+        image: Partition that carries it, without slot; the module's name for an APEX.
+        slot: ``a``, ``b`` or empty.
+        role: ``partition``, or ``module`` for an APEX, which no other image has to reach.
+        algorithm: ``SHA256_RSA4096`` ..., ``NONE`` if it is not signed.
+        flags: 1 hashtrees off, 2 verification off.
+        rollback_index: Its index, and the location at which a device keeps it.
+        key_sha1: SHA-1 of its key blob, empty if it has none.
+        known_as: Name under which that key is publicly known, None if it is not.
+        trust: What became of its signature.
+        fault: Why the signature does not hold, empty if it does.
+        covered: Partitions whose content it gives a ``hash`` or ``hashtree`` of.
+        chained: Partitions whose own vbmeta it trusts, and the SHA-1 of the key each must have.
+    """
+
+    image: str
+    slot: str
+    role: Literal["partition", "module"]
+    algorithm: str
+    flags: int
+    rollback_index: int
+    rollback_index_location: int
+    key_sha1: str
+    known_as: str | None
+    trust: Trust
+    fault: str
+    covered: dict[str, str]
+    chained: dict[str, str]
+    location: Location
+
+
+Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate | VerifiedBoot
+F = TypeVar("F", Package, Reading, NetworkSecurity, Endpoint, SigningCertificate, VerifiedBoot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +205,7 @@ class Facts:
         searched: In words, what was searched for services (``96 packages, 2070 files``).
         unread: What could not be read.
         today: The day on which expiry dates are judged (UTC).
+        partitions: Name and slot of every partition image in the input that can be understood.
     """
 
     platform: Platform
@@ -173,6 +214,7 @@ class Facts:
     searched: str
     unread: tuple[Unread, ...]
     today: date
+    partitions: tuple[tuple[str, str], ...] = ()
 
     def of(self, kind: type[F], service: str | None = None) -> Iterator[F]:
         """Yield the facts of one kind, of one service if named."""

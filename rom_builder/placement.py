@@ -7,6 +7,9 @@ from collections.abc import Callable, Collection
 from rom_builder.containers import MOUNTED, Partition
 from rom_builder.formats.updater_script import UpdaterScript
 
+PASSING = ("/dev/", "/tmp/")  # noqa: S108 - of the device
+"""Where a script puts images and programs on their way: nothing stays there as a file."""
+
 Place = Callable[[str], str | None]
 """From a name in a container to the device path, None for what is not installed."""
 
@@ -25,7 +28,10 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     partition itself; any other folder named as a partition is that partition.
     """
     if script is not None:
-        return lambda name: (script.extracted(name) or (None,))[-1]
+        return lambda name: next(
+            (path for path in reversed(script.extracted(name)) if not path.startswith(PASSING)),
+            None,
+        )
     tops = {name.split("/", 1)[0] for name in names}
     if "META/misc_info.txt" in names:
         return _target_files

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from rom_builder.containers import HEAD_SIZE, Contents, Partition, inner, open_images
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
-from rom_builder.formats.apex import Apex
+from rom_builder.formats.apex import Apex, is_apex
 from rom_builder.formats.device_path import ancestors, resolve
 from rom_builder.formats.edited_tree import EditedTree
 from rom_builder.formats.folder import Folder
@@ -33,6 +33,16 @@ SCRIPT = "META-INF/com/google/android/updater-script"
 MAX_SCRIPT_SIZE = 4 << 20
 READ_LIMIT = 256 << 20
 """Bytes of one file that are read into memory; no resource table or DEX file comes near."""
+
+
+Step = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much (0 if that is not known)."""
+STEP_NODES = 1000
+"""Files that are met between two steps told of."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,10 @@ class Rom:
         mounts: Everything it holds; the input's own files first.
         script: The updater-script of a recovery package, None for anything else.
         contents: The images that it holds.
+        step: Told how reading goes on.
+
+    Attributes:
+        modules: The APEX modules by the name of their file, a compressed one as what is inside it.
     """
 
     def __init__(
@@ -88,9 +102,12 @@ class Rom:
         mounts: Sequence[Mount],
         script: UpdaterScript | None = None,
         contents: Contents | None = None,
+        step: Step = silent,
     ) -> None:
         self.path = path
         self.kind = kind
+        self.step = step
+        self.modules: dict[str, Apex] = {}
         self.mounts = list(mounts)
         self.script = script
         self.contents = contents or Contents()
@@ -103,6 +120,8 @@ class Rom:
         for node in mount.tree.walk():
             name = mount.prefix + node.path
             self.by_name[name] = RomFile(name, mount.place(node.path), node, mount.tree)
+            if len(self.by_name) % STEP_NODES == 0:
+                self.step("listing files", len(self.by_name), 0)
 
     def add_modules(self) -> None:
         """Open the APEX modules and mount their files at ``/apex/<name>``."""
@@ -111,16 +130,30 @@ class Rom:
             for path, file in sorted(self.files.items())
             if "/apex/" in path and path.endswith((".apex", ".capex"))
         ]
-        for file in modules:
+        for number, file in enumerate(modules):
+            self.step("opening APEX modules", number, len(modules))
             try:
-                mount = module_mount(file.name, self.open(file))
+                apex, mount = module_mount(file.name, self.open(file))
             except ImageError as error:
                 self.note_unread(error, file.name)
             else:
+                self.modules[file.name] = apex
                 self.mounts.append(mount)
                 self._index(mount)
         if modules:
             del self.files
+
+    @property
+    def unmounted(self) -> list[Partition]:
+        """The partitions with files that stand for nothing on the device, such as the other slot."""
+        mounted = {
+            mount.partition.path for mount in self.mounts if mount.partition and shows(mount)
+        }
+        return [
+            partition
+            for partition in self.contents.partitions.values()
+            if partition.tree and partition.boot is None and partition.path not in mounted
+        ]
 
     @cached_property
     def files(self) -> Mapping[str, RomFile]:
@@ -189,7 +222,9 @@ class Rom:
             else mount
             for mount in self.mounts
         ]
-        return Rom(self.path, self.kind, mounts, self.script, self.contents)
+        edited = Rom(self.path, self.kind, mounts, self.script, self.contents, self.step)
+        edited.modules = dict(self.modules)
+        return edited
 
     def home_of(self, path: str) -> tuple[Mount, str]:
         """Return the container that holds, or would hold, a device path, and the name in it.
@@ -214,10 +249,14 @@ class Rom:
 
     def with_suffix(self, *suffixes: str) -> Iterator[RomFile]:
         """Yield the installed files whose name ends in one of ``suffixes``, sorted by path."""
-        for path in sorted(self.files):
-            file = self.files[path]
-            if path.endswith(suffixes) and file.node.kind is NodeKind.FILE:
-                yield file
+        found = [
+            file
+            for path, file in sorted(self.files.items())
+            if path.endswith(suffixes) and file.node.kind is NodeKind.FILE
+        ]
+        for number, file in enumerate(found):
+            self.step(f"reading {' '.join(suffixes)}", number, len(found))
+            yield file
 
     def open(self, file: RomFile) -> Source:
         """Return the content of a file, read lazily.
@@ -250,7 +289,7 @@ class Rom:
     def sha256(self) -> str:
         """SHA-256 of the input file; for a folder of its sorted list of names, kinds and digests."""
         if self.path.is_file():
-            return digest_of(FileSource(self.path))
+            return digest_of(FileSource(self.path), self.step)
         total = hashlib.sha256()
         for name, file in sorted(self.by_name.items()):
             content = file.node.target or ""
@@ -264,35 +303,59 @@ class Rom:
         return total.hexdigest()
 
 
-def digest_of(source: Source) -> str:
+def digest_of(source: Source, step: Step = silent) -> str:
     """Return the SHA-256 of a source, as hex digits, 4 MiB in memory at a time."""
     digest = hashlib.sha256()
     for offset in range(0, source.size, 4 << 20):
+        step("computing SHA-256", offset, source.size)
         digest.update(source.read_at(offset, min(4 << 20, source.size - offset)))
     return digest.hexdigest()
 
 
-def open_rom(path: Path) -> Rom:
+def open_rom(path: Path, *, modules: bool = True, step: Step = silent) -> Rom:
     """Open a folder, a package or an image as a ROM.
 
+    Args:
+        path: The input.
+        modules: Whether APEX modules are opened and their files mounted below ``/apex``.
+        step: Told how reading goes on.
+
     Raises:
-        ImageError: It is missing, of an unknown kind, or damaged as a whole.
+        ImageError: It is missing, of an unknown kind, damaged as a whole, or holds nothing of a ROM.
     """
+    try:
+        rom = _open(path, step)
+    except ImageError as error:
+        place = inner(str(path), error.path) if error.path else str(path)
+        raise ImageError(error.message, path=place, offset=error.offset, hint=error.hint) from error
+    installed = any(file.path for file in rom.by_name.values())
+    held = rom.contents
+    known = (held.partitions, held.payloads, held.supers, held.zips, rom.unread)
+    if not installed and not any(known):
+        raise ImageError("holds nothing of a ROM", path=str(path), hint=WHAT_OPENS)
+    if modules:
+        rom.add_modules()
+    return rom
+
+
+WHAT_OPENS = "give an OTA or factory package, a disk, super or partition image, or a folder"
+
+
+def _open(path: Path, step: Step) -> Rom:
     if path.is_dir():
-        return open_package(path, Folder(path), "folder")
+        return open_package(path, Folder(path), "folder", step)
     try:
         source = FileSource(path)
     except OSError as error:
-        raise ImageError(error.strerror or "cannot be opened", path=str(path)) from error
+        raise ImageError(error.strerror or "cannot be opened") from error
     if not path.is_file():
-        raise ImageError("is neither a file nor a folder", path=str(path))
-    try:
-        return open_file(path, source)
-    except ImageError as error:
-        raise error.within(str(path)) from error
+        raise ImageError("is neither a file nor a folder")
+    if not source.size:
+        raise ImageError("is empty", hint=WHAT_OPENS)
+    return open_file(path, source, step)
 
 
-def open_file(path: Path, source: Source) -> Rom:
+def open_file(path: Path, source: Source, step: Step = silent) -> Rom:
     """Open a package or an image by its content.
 
     Raises:
@@ -300,27 +363,29 @@ def open_file(path: Path, source: Source) -> Rom:
     """
     head = source.read_at(0, min(HEAD_SIZE, source.size))
     if head[:4] in (b"PK\3\4", b"PK\5\6"):
-        return open_package(path, ZipTree(ZipArchive(source)), "zip")
+        archive = ZipArchive(source, lenient=True)
+        if is_apex(archive):
+            apex, mount = module_mount("", source)
+            rom = Rom(path, "APEX module", [mount], step=step)
+            rom.modules[""] = apex
+            return rom
+        return open_package(path, ZipTree(ZipArchive(source)), "zip", step)
     if detect_gzip(head):
         source = inflate_gzip(source)
         head = source.read_at(0, min(HEAD_SIZE, source.size))
     if detect_tar(head):
-        return open_package(path, TarTree(source), "tar")
+        return open_package(path, TarTree(source), "tar", step)
     contents = Contents()
     contents.open("", path.name.split(".")[0], source)
     partitions = list(contents.partitions.values())
-    if not partitions or (len(partitions) == 1 and partitions[0].kind == "data"):
+    known = contents.payloads or contents.supers
+    if not known and (not partitions or (len(partitions) == 1 and partitions[0].kind == "data")):
         reason = f": {contents.unread[0].reason}" if contents.unread else ""
-        raise ImageError(
-            f"is of an unknown kind{reason}",
-            hint="give an OTA or factory package, a disk, super or partition image, or a folder",
-        )
-    rom = Rom(path, image_kind(contents), mounts_of(contents, set()), None, contents)
-    rom.add_modules()
-    return rom
+        raise ImageError(f"is of an unknown kind{reason}", hint=WHAT_OPENS)
+    return Rom(path, image_kind(contents), mounts_of(contents, set()), None, contents, step)
 
 
-def open_package(path: Path, tree: Tree, kind: str) -> Rom:
+def open_package(path: Path, tree: Tree, kind: str, step: Step = silent) -> Rom:
     """Open a folder, zip or tar, and the images among its files.
 
     Raises:
@@ -333,9 +398,10 @@ def open_package(path: Path, tree: Tree, kind: str) -> Rom:
     open_images(contents, tree, "", lambda name: place(name) is not None)
     taken = {top for top in map(place, names) if top and top.count("/") == 1}
     mounts = [Mount("", tree, place), *mounts_of(contents, taken)]
-    rom = Rom(path, package_kind(kind, names, script, contents), mounts, script, contents)
-    rom.add_modules()
-    return rom
+    if contents.partitions and not any(map(place, names)):
+        kind = f"{kind} of images"
+    kind = package_kind(kind, names, script, contents)
+    return Rom(path, kind, mounts, script, contents, step)
 
 
 def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
@@ -363,10 +429,27 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
             used.add(point)
         mounts.append(Mount(prefix, partition.tree, placed, partition))
     for mount in ramdisks:
-        is_root = mount.partition and mount.partition.name == "boot" and not system_as_root
+        is_root = not system_as_root and holds_root(mount.partition)
         mounts.append(replace(mount, place=below("")) if is_root else mount)
-        system_as_root |= bool(is_root)
+        system_as_root |= is_root
     return mounts
+
+
+def holds_root(partition: Partition | None) -> bool:
+    """Say whether a boot image's ramdisk may be the root file system.
+
+    Headers from version 3 on came with Android 11, where it only prepares the way for the system's.
+    """
+    boot = partition.boot if partition and partition.name == "boot" else None
+    return boot is not None and boot.header_version < FIRST_STAGE_SINCE
+
+
+FIRST_STAGE_SINCE = 3
+
+
+def shows(mount: Mount) -> bool:
+    """Say whether the files of a mount are installed."""
+    return mount.place is not nowhere
 
 
 def nowhere(_: str) -> None:
@@ -378,8 +461,8 @@ def below(point: str) -> Place:
     return lambda name: f"{point}/{name}"
 
 
-def module_mount(name: str, source: Source) -> Mount:
-    """Open an APEX module.
+def module_mount(name: str, source: Source) -> tuple[Apex, Mount]:
+    """Open an APEX module; of a compressed one, the module inside it.
 
     Raises:
         ImageError: No APEX, damaged, or of an unknown file system.
@@ -395,33 +478,36 @@ def module_mount(name: str, source: Source) -> Mount:
     partition = contents.partitions[path]
     if partition.tree is None:
         raise ImageError("the payload is of an unknown kind", path=path)
-    return Mount(f"{path}!/", partition.tree, below(f"/apex/{apex.manifest.name}"), partition)
+    mount = Mount(f"{path}!/", partition.tree, below(f"/apex/{apex.manifest.name}"), partition)
+    return apex, mount
 
 
 def image_kind(contents: Contents) -> str:
     """Say what an image is."""
+    if contents.payloads:
+        return "A/B OTA payload"
+    if contents.supers:
+        return "super image"
     partition = next(iter(contents.partitions.values()))
-    if partition.containers:
-        return f"{' '.join(partition.containers)} image"
-    return f"{partition.kind} image"
+    return f"{' '.join((*partition.containers, partition.kind))} image"
 
 
 def package_kind(
     kind: str, names: Collection[str], script: UpdaterScript | None, contents: Contents
 ) -> str:
     """Say what a folder, zip or tar is."""
-    unpacked = "unpacked " if kind == "folder" else ""
+    unpacked = "unpacked " if kind.startswith("folder") else ""
     if "META/misc_info.txt" in names:
         return f"{unpacked}target-files"
     if contents.payloads:
         return f"{unpacked}A/B OTA"
-    if any(name.endswith(".transfer.list") for name in contents.partitions):
+    if any(name.endswith(".transfer.list") for name in names):
         return f"{unpacked}block-based OTA"
     if script is not None:
         return f"{unpacked}file-based OTA"
     if contents.zips:
         return f"{unpacked}factory package"
-    return f"{kind} of images" if contents.partitions and kind != "folder" else kind
+    return kind
 
 
 def read_script(tree: Tree) -> UpdaterScript | None:

@@ -24,7 +24,7 @@ SCHEME_SINCE = {"v1": 1, "v2": 24, "v3": 28, "v3.1": 33}
 
 
 def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCertificate]:
-    """Yield every certificate of the package, of ``otacerts.zip`` and of each app.
+    """Yield every certificate of the package, of ``otacerts.zip`` and of each app and APEX module.
 
     Apps' signatures are read, not verified: whose key an app names is the question here. What cannot
     be read is noted in the ROM's list of unread parts.
@@ -34,6 +34,23 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
         sdk: Its API level: a digest is told of the signatures that this platform looks at; None if it
             is not known, then of all.
     """
+    yield from read_update_certificates(rom)
+    for file in (*apps(rom), *rom.with_suffix(".apex", ".capex")):
+        use = "apex" if file.name.endswith(("apex", "capex")) else "apk"
+        try:
+            source = rom.open(file)
+            signers = read_signers(ZipArchive(source, lenient=True), source)
+            for signer in signers:
+                digest = (
+                    "".join(signer.digest_algorithms[:1]) if decides(signer, signers, sdk) else ""
+                )
+                yield fact(use, signer.certificates[0], digest, file.name)
+        except ImageError as error:
+            note_unread(rom, error, file.name)
+
+
+def read_update_certificates(rom: Rom) -> Iterator[SigningCertificate]:
+    """Yield the certificate of the package and those of ``otacerts.zip``."""
     package = rom.by_name.get(OTACERT)
     if package is not None:
         try:
@@ -45,17 +62,6 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
     if otacerts is not None:
         for certificate in read_accepted(rom):
             yield fact("otacert", certificate, certificate.signature_digest, otacerts.name)
-    for file in apps(rom):
-        try:
-            source = rom.open(file)
-            signers = read_signers(ZipArchive(source, lenient=True), source)
-            for signer in signers:
-                digest = (
-                    "".join(signer.digest_algorithms[:1]) if decides(signer, signers, sdk) else ""
-                )
-                yield fact("apk", signer.certificates[0], digest, file.name)
-        except ImageError as error:
-            note_unread(rom, error, file.name)
 
 
 def decides(signer: ApkSigner, signers: Iterable[ApkSigner], sdk: int | None) -> bool:

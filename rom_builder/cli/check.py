@@ -50,12 +50,15 @@ def check(
       rom-builder check rom/ -p rom-baseline -p my.yaml --output json=report.json
     """
     from rom_builder.check import check as run_check
+    from rom_builder.cli.progress import progress
     from rom_builder.files import write_whole
     from rom_builder.findings import Status, Verdict
     from rom_builder.reports import REPORTS
 
     targets = [target_of(output) for output in outputs]
-    report = run_check(image, load(policies), today=today())
+    loaded = load(policies)
+    with progress() as step:
+        report = run_check(image, loaded, today=today(), step=step)
     for name, path in targets:
         with write_whole(path) as file:
             file.write(REPORTS[name](report).encode())

@@ -153,18 +153,20 @@ class ZipArchive:
     def open(self, entry: ZipEntry) -> Source:
         """Return the content of an entry for random access.
 
-        A stored entry is a slice of the archive, its CRC-32 unchecked. A deflated one is inflated
-        and checked when it is first read: up to 16 MiB into memory, larger ones into a temporary
-        file without a name. A file costs disk, but every later read costs one ``pread``;
-        checkpoints inside the deflate stream would cost 32 KiB each and inflate again and again.
+        A stored entry of more than 16 MiB is a slice of the archive, its CRC-32 unchecked; a smaller
+        one is checked when it is first read, unless lenient. So is a deflated one, which is then
+        inflated: up to 16 MiB into memory, larger ones into a temporary file without a name. A
+        file costs disk, but every later read costs one ``pread``; checkpoints inside the deflate
+        stream would cost 32 KiB each and inflate again and again.
 
         Raises:
-            ImageError: Damaged; for a deflated entry at the first read.
+            ImageError: Damaged; what is checked, at the first read.
         """
         if entry.method != DEFLATED:
-            return self._stored(entry)
+            stored = self._stored(entry)
+            return stored if self._lenient or entry.size > SPOOL_ABOVE else _Content(self, entry)
         self._check_ratio(entry)
-        return _Inflated(self, entry)
+        return _Content(self, entry)
 
     def _note(self, entry_name: str, oddity: str, offset: int) -> None:
         """Remember an oddity in lenient mode, refuse it in strict mode."""
@@ -275,8 +277,8 @@ class ZipArchive:
             )
 
 
-class _Inflated:
-    """The content of a deflated entry, inflated at the first read."""
+class _Content:
+    """The content of an entry, read whole and checked at the first read."""
 
     def __init__(self, archive: ZipArchive, entry: ZipEntry) -> None:
         self._archive = archive

@@ -45,7 +45,7 @@ class ZipTree:
                 yield Node(name, NodeKind.FILE, entry.size, mode)
 
     def open(self, node: Node) -> Source:
-        """Return the content of an entry.
+        """Return the content of an entry; the CRC-32 of small ones is checked when they are read.
 
         Raises:
             ImageError: It is damaged.

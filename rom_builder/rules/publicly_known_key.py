@@ -13,8 +13,11 @@ from rom_builder.rules.rule import Case, rule
 USES = {
     "package": "signed this package",
     "otacert": "is accepted for updates by the device",
+    "avb": "is trusted by verified boot",
+    "apex": "signed this module",
     "apk": "signed this app",
 }
+COUNTED = {"apex": "module", "apk": "app"}
 
 
 @rule(
@@ -36,8 +39,9 @@ def publicly_known_key(case: Case, facts: Facts) -> Iterator[Finding]:
     """Keys whose private half is published sign nothing in a released ROM.
 
     The certificate of the package, every certificate that the device accepts updates from
-    (``otacerts.zip``) and every app's signers are compared with a list of published keys, by public
-    key and not by certificate: the same key goes round in several certificates.
+    (``otacerts.zip``), every key that verified boot trusts and the signers of every module and app are
+    compared with a list of published keys, by public key and not by certificate: the same key goes
+    round in several certificates.
     """
     if case.rom is None or case.rom.public_keys != "forbidden":
         return
@@ -48,20 +52,18 @@ def publicly_known_key(case: Case, facts: Facts) -> Iterator[Finding]:
     )
     for name, group in groupby(public, key=lambda c: c.known_as):
         members = list(group)
-        uses = {use: sum(c.use == use for c in members) for use in USES}
-        apps = f" and signs {counted(uses['apk'], 'app')}" if uses["apk"] else ""
-        first = (
-            USES[members[0].use]
-            if members[0].use != "apk"
-            else f"signs {counted(len(members), 'app')}"
-        )
+        uses = dict.fromkeys(c.use for c in members)
+        said = [USES[use] for use in uses if use not in COUNTED][:1]
+        for use, what in COUNTED.items():
+            if use in uses:
+                said.append(f"signs {counted(sum(c.use == use for c in members), what)}")
         yield case.finding(
             Status.FAIL,
-            f"the publicly known key {name} {first}{apps if members[0].use != 'apk' else ''}",
+            f"the publicly known key {name} {' and '.join(said)}",
             tuple(
                 Evidence(
                     c.location,
-                    f"{USES[c.use]}: {c.subject}, certificate SHA-1 {c.cert_sha1}",
+                    f"{USES[c.use]}: {c.subject}, SHA-1 {c.cert_sha1}",
                     Strength.EFFECTIVE,
                 )
                 for c in members

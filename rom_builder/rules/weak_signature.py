@@ -45,15 +45,16 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
                 "package": f"the package is signed with {digests}",
                 "otacert": f"updates are accepted with {digests} ({counted(len(members), 'certificate')})",
                 "apk": f"{counted(len(members), 'app')} signed with {digests}",
+                "apex": f"{counted(len(members), 'module')} signed with {digests}",
             }[use],
             tuple(
                 Evidence(c.location, f"{c.digest}, {c.key}, {c.subject}", Strength.EFFECTIVE)
                 for c in members
             ),
-            severity=Severity.WARNING if use == "apk" else Severity.ERROR,
+            severity=Severity.WARNING if use in ("apk", "apex") else Severity.ERROR,
             selector=use,
         )
-    of_package = [c for c in certificates if c.use != "apk"]
+    of_package = [c for c in certificates if c.use in ("package", "otacert")]
     if not of_package:
         yield case.finding(Status.UNKNOWN, "no package signature or update certificate was found")
     elif not any(c in weak for c in of_package):

@@ -28,7 +28,7 @@ from rom_builder.formats.payload.manifest import (
     Signatures,
 )
 from rom_builder.formats.payload.partition import PartitionImage
-from rom_builder.formats.payload.rules import problems
+from rom_builder.formats.payload.rules import gaps, problems
 from rom_builder.formats.payload.signatures import (
     verify_metadata_signature,
     verify_payload_signature,
@@ -46,6 +46,7 @@ __all__ = [
     "Signature",
     "Signatures",
     "detect_payload",
+    "gaps",
     "problems",
     "verify_metadata_signature",
     "verify_payload_signature",

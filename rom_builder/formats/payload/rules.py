@@ -38,6 +38,26 @@ def problems(payload: Payload) -> list[str]:
     return found
 
 
+def gaps(payload: Payload) -> list[str]:
+    """List what a payload leaves out of the build it updates to, in words; reads no blob."""
+    found: list[str] = []
+    for update in payload.manifest.partitions:
+        info = update.new_partition_info
+        if payload.minor_version == 0 and info is not None and info.size is not None:
+            blocks = -(-info.size // payload.block_size)
+            found += _coverage_problems(update.partition_name or "", update, blocks)
+    dynamic = payload.manifest.dynamic_partition_metadata
+    names = {
+        name for group in (dynamic.groups if dynamic else ()) for name in group.partition_names
+    }
+    missing = sorted(names - set(payload.names))
+    if missing:
+        found.append(f"a partial update: {', '.join(missing)} stay as they are on the device")
+    elif payload.manifest.partial_update:
+        found.append("a partial update: other partitions stay as they are on the device")
+    return found
+
+
 def _manifest_problems(payload: Payload) -> Iterator[str]:
     manifest = payload.manifest
     if payload.block_size != DEFAULT_BLOCK_SIZE:
