@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 from rom_builder.code.endpoints import read_endpoints, watch
-from rom_builder.completeness import missing_parts, without_system
+from rom_builder.completeness import missing_parts, tops, without_system
 from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
 from rom_builder.facts import Facts, NetworkSecurity, Reading, SigningCertificate
@@ -135,12 +135,18 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         searched=f"{counted(len(facts), 'app')} and {counted(len(rom.files), 'file')}",
         unread=tuple(rom.unread),
         today=today,
-        partitions=tuple(
-            (partition.name, partition.slot)
-            for partition in rom.contents.partitions.values()
-            if partition.tree is not None or partition.name in BOOT
-        ),
+        partitions=tuple(sorted(present_partitions(rom))),
     )
+
+
+def present_partitions(rom: Rom) -> set[tuple[str, str]]:
+    """Return name and slot of each partition with files or a kernel; unpacked ones have no slot."""
+    images = {
+        (partition.name, partition.slot)
+        for partition in rom.contents.partitions.values()
+        if partition.tree is not None or partition.name in BOOT
+    }
+    return images | {(top, "") for top in tops(rom)}
 
 
 def find_service(rom: Rom, packages: Packages, profile: Profile) -> Iterator[Location]:

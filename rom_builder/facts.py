@@ -205,7 +205,7 @@ class Facts:
         searched: In words, what was searched for services (``96 packages, 2070 files``).
         unread: What could not be read.
         today: The day on which expiry dates are judged (UTC).
-        partitions: Name and slot of every partition image in the input that can be understood.
+        partitions: Name and slot of every partition that the input holds, as an image or as files.
     """
 
     platform: Platform

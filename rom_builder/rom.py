@@ -351,7 +351,7 @@ def _open(path: Path, step: Step) -> Rom:
     if not path.is_file():
         raise ImageError("is neither a file nor a folder")
     if not source.size:
-        raise ImageError("is empty", hint=WHAT_OPENS)
+        raise ImageError("is of an unknown kind: it is empty", hint=WHAT_OPENS)
     return open_file(path, source, step)
 
 

@@ -170,7 +170,7 @@ def test_a_rom_of_images_without_a_system_is_never_compliant(tmp_path: Path) -> 
     ("name", "data", "message"),
     [
         ("song.mp3", b"ID3\3\0" + bytes(5000), "is of an unknown kind"),
-        ("empty", b"", "is empty"),
+        ("empty", b"", "it is empty"),
         ("text", b"no ROM\n", "is of an unknown kind"),
     ],
 )

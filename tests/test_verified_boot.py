@@ -140,6 +140,13 @@ def test_a_partition_that_nothing_covers_fails(image: bytes, tmp_path: Path) -> 
     assert texts(found) == ["no hash or hashtree covers vendor"]
 
 
+def test_an_unpacked_partition_has_to_be_covered_too(tmp_path: Path) -> None:
+    files = {"vbmeta.img": vbmeta.vbmeta(tree("system"), key()), "system/build.prop": b""}
+    assert boot_finding(tmp_path, files).status is Status.PASS
+    found = boot_finding(tmp_path, files | {"product/etc/build.prop": b""})
+    assert texts(found) == ["no hash or hashtree covers product"]
+
+
 def test_the_publicly_known_key_of_avb_is_found(image: bytes, tmp_path: Path) -> None:
     chain = vbmeta.chain(b"boot", 1, known_blob())
     top = vbmeta.vbmeta(tree("system") + chain, key())
