@@ -262,7 +262,7 @@ def test_any_flipped_byte_of_an_app_is_no_crash(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "unknown kind"),
+        (b"", "is empty"),
         (b"PK\3\4", "no zip archive|end"),
         (b"\x7fELF" + bytes(99), "unknown kind"),
         (zipped({"a": b"x" * 100})[:-20], "end"),
