@@ -17,6 +17,8 @@
       /system/etc/b: {link: ../c}
       /system/etc/c: {utf16: text} | {hex: 00ff} | {dex: [strings]} | {zip: {name: text}}
                      | {certificates: [{of: release}]} | {certificate: {of: testkey, name: x}} | {fifo: true}
+      /vbmeta.img: {vbmeta: {covers: [system], chains: {boot: private}, key: private, flags: 0}}
+                   # keys: private, other, public (AVB's own test key), none
       /system/app/X.apk: {fixture: messaging.apk}     # of tests/fixtures/apks
       /system/etc/d: null                             # not there
     apks:
@@ -34,18 +36,24 @@ Maps are merged, all else replaced, null takes away; ``message`` and ``evidence`
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.check import check
 from rom_builder.findings import Finding, Report
+from rom_builder.formats.avb_key import encode_public_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import Policies, load_policies
 from tests.fixtures.make_apks import APKS
+from tests.formats.builders import vbmeta
 from tests.roms import App, Content, Fifo, Link, certificate, dex, otacerts, pem, write_rom, zipped
 
 TODAY = date(2026, 1, 1)
@@ -130,10 +138,39 @@ def content_of(value: Any) -> Content:
             return pem(certificate(**given))
         case "certificates":
             return otacerts(*(certificate(**each) for each in given))
+        case "vbmeta":
+            return vbmeta_image(**given)
         case "zip":
             entries = {name: content_of(inner) for name, inner in given.items()}
             return zipped({n: e.encode() if isinstance(e, str) else e for n, e in entries.items()})  # type: ignore[misc]
     raise ValueError(f"unknown kind of file {kind!r}")
+
+
+def vbmeta_image(
+    covers: Sequence[str] = (),
+    chains: Mapping[str, str] = MappingProxyType({}),
+    key: str = "private",
+    flags: int = 0,
+) -> bytes:
+    """Return a vbmeta image, signed unless ``key`` is none; nobody here can sign with ``public``."""
+    items = [vbmeta.hashtree(name.encode(), b"", bytes(32), 4096, 4096, 0) for name in covers]
+    for place, (name, of) in enumerate(chains.items(), 1):
+        blob = avb_test_key() if of == "public" else vbmeta.key_blob(avb_key(of))
+        items.append(vbmeta.chain(name.encode(), place, blob))
+    return vbmeta.vbmeta(b"".join(items), None if key == "none" else avb_key(key), flags=flags)
+
+
+@cache
+def avb_key(name: str) -> rsa.RSAPrivateKey:
+    """Make a key, the same for the same name."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def avb_test_key() -> bytes:
+    """AVB's own 4096-bit test key as a blob; the file has its modulus."""
+    text = (Path(__file__).parent / "fixtures" / "avb_testkey_rsa4096.txt").read_text()
+    modulus = int(text.replace("\n", ""), 16)
+    return encode_public_key(rsa.RSAPublicNumbers(65537, modulus).public_key())
 
 
 def policies_of(case: dict[str, Any], folder: Path) -> Policies:

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.check import check
 from rom_builder.findings import Finding, Report, Status
-from rom_builder.formats.avb_key import encode_public_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import load_policies
+from tests.cases import avb_test_key
 from tests.formats.builders import vbmeta
 from tests.kinds import CONTENT, apex_module, ext4_image, zipped
 
@@ -148,7 +148,7 @@ def test_an_unpacked_partition_has_to_be_covered_too(tmp_path: Path) -> None:
 
 
 def test_the_publicly_known_key_of_avb_is_found(image: bytes, tmp_path: Path) -> None:
-    chain = vbmeta.chain(b"boot", 1, known_blob())
+    chain = vbmeta.chain(b"boot", 1, avb_test_key())
     top = vbmeta.vbmeta(tree("system") + chain, key())
     report = report_of(tmp_path, {"vbmeta.img": top, "system.img": image})
     (found,) = [f for f in report.findings if f.rule == "ROM401"]
@@ -156,13 +156,6 @@ def test_the_publicly_known_key_of_avb_is_found(image: bytes, tmp_path: Path) ->
     assert "testkey_rsa4096 is trusted by verified boot" in found.message
     assert "boot, chained from vbmeta" in found.evidence[0].text
     assert "2597c218aae470a130f61162feaae70afd97f011" in found.evidence[0].text
-
-
-def known_blob() -> bytes:
-    """AVB's own 4096-bit test key as a blob; the file has its modulus."""
-    text = (Path(__file__).parent / "fixtures/avb_testkey_rsa4096.txt").read_text()
-    modulus = int(text.replace("\n", ""), 16)
-    return encode_public_key(rsa.RSAPublicNumbers(65537, modulus).public_key())
 
 
 def test_a_module_must_be_signed_with_its_own_key(image: bytes, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rom_builder.facts import Facts, VerifiedBoot
 from rom_builder.findings import Evidence, Finding, Location, Severity, Status, Strength
+from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 TOP = "vbmeta"
@@ -53,7 +54,7 @@ def verified_boot(case: Case, facts: Facts) -> Iterator[Finding]:
         if each.faults:
             yield case.finding(
                 Status.FAIL,
-                f"verified boot has {len(each.faults)} faults: {each.faults[0].text}",
+                f"verified boot has {counted(len(each.faults), 'fault')}: {each.faults[0].text}",
                 tuple(each.faults),
                 selector=each.selector,
             )
@@ -70,7 +71,7 @@ def verified_boot(case: Case, facts: Facts) -> Iterator[Finding]:
     elif not any(each.faults or each.unknown for each in (*walks, modules)):
         yield case.finding(
             Status.PASS,
-            f"{len(walks[0].reached)} partitions are verified from the top vbmeta image on",
+            f"{counted(len(walks[0].reached), 'partition')} verified from the top vbmeta image on",
             tuple(evidence for each in walks for evidence in each.seen),
         )
 
