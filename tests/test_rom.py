@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.check import check
 from rom_builder.errors import ImageError
@@ -15,6 +18,7 @@ from rom_builder.mechanisms import binding_models
 from rom_builder.nested import list_names, open_name
 from rom_builder.policy.load import load_policies
 from rom_builder.rom import open_file, open_rom
+from tests.formats.builders import apex
 from tests.kinds import (
     BOOT,
     CONTENT,
@@ -23,6 +27,7 @@ from tests.kinds import (
     NAMES,
     OLD_BOOT,
     TREES,
+    apex_module,
     erofs_image,
     ext4_image,
     make,
@@ -208,3 +213,27 @@ def test_archives_are_entered_by_name(image: bytes, tmp_path: Path) -> None:
     assert caught.value.hint == f"did you mean {rom.find(apk).name}!/AndroidManifest.xml?"  # type: ignore[union-attr]
     with pytest.raises(ImageError, match="no archive"):
         list_names(rom, "/system/etc/hosts!/")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_module_opens_alone_and_inside_a_rom(
+    compressed: bool, image: bytes, tmp_path: Path
+) -> None:
+    module = apex_module(rsa.generate_private_key(65537, 2048), image)
+    prefix = ""
+    if compressed:
+        with zipfile.ZipFile(BytesIO(module)) as file:
+            outer = {n: file.read(n) for n in ("apex_manifest.pb", "apex_pubkey")}
+        module = apex.archive(outer | {"original_apex": module}, deflated=True)
+        prefix = "original_apex!/"
+    alone = tmp_path / "example.apex"
+    alone.write_bytes(module)
+    suffix = "capex" if compressed else "apex"
+    files = {"system/build.prop": b"", f"system/apex/example.{suffix}": module}
+    inside = zipped(tmp_path / "rom.zip", files)
+    for path, name in ((alone, ""), (inside, f"system/apex/example.{suffix}!/")):
+        rom = open_rom(path)
+        assert rom.unread == []
+        for asked in ("/apex/com.android.example", f"{name}{prefix}apex_payload.img!"):
+            source = open_name(rom, f"{asked}/etc/hosts")
+            assert source.read_at(0, source.size) == CONTENT["etc/hosts"]
