@@ -11,8 +11,8 @@ offset  item size  table
 0x58    8          methods: u16 class, u16 prototype, u32 name
 ======  =========  =======================================================
 
-Names are written as in smali: ``Lcom/example/A;->send(I)V`` for a method, ``Lcom/example/A;->url:I``
-for a field.
+Names are written as in smali: ``Lcom/example/A;->send(I)V`` for a method,
+``Lcom/example/A;->url:I`` for a field.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class DexIds:
         return ref
 
     def string_indexes(self, texts: frozenset[str]) -> Iterator[int]:
-        """Yield the index of every string that is one of ``texts``, found without decoding the rest.
+        """Yield the index of every string that is one of ``texts``; the rest is not decoded.
 
         Raises:
             ImageError: The string table is damaged.

@@ -1,12 +1,14 @@
 """Dalvik instructions: one table of operations, and how each kind of operand is packed.
 
-Code is a sequence of 16-bit units, little-endian; the low byte of an instruction's first unit is its
-operation. A format is named by three signs: its units, its registers, its other operand
-(https://source.android.com/docs/core/runtime/instruction-formats); one that begins ``22``... takes two units.
+Code is a sequence of 16-bit units, little-endian; the low byte of an instruction's first unit is
+its operation. A format is named by its units, its registers and the kind of its other operand: ``22c``
+takes two units (https://source.android.com/docs/core/runtime/instruction-formats).
 
-Operations 0xe3 to 0xff exist twice: those of :data:`OPERATIONS` and, in files that were optimised on
-the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, Android 4.x).
+Operations 0xe3 to 0xff exist twice: those of :data:`OPERATIONS` and, in files that were optimised
+on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, Android 4.x).
 """
+
+# ruff: noqa: ARG005 - the readers of operands share one signature
 
 from __future__ import annotations
 
@@ -63,8 +65,8 @@ class Operations(dict[int, Operation]):
 
 
 def _arithmetic() -> str:
-    integer = "add sub mul div rem and or xor shl shr ushr".split()
-    real = "add sub mul div rem".split()
+    integer = ["add", "sub", "mul", "div", "rem", "and", "or", "xor", "shl", "shr", "ushr"]
+    real = integer[:5]
     names = [f"{op}-int" for op in integer] + [f"{op}-long" for op in integer]
     names += [f"{op}-float" for op in real] + [f"{op}-double" for op in real]
     return f"90 23x {' '.join(names)}\nb0 12x {' '.join(f'{name}/2addr' for name in names)}"
@@ -204,7 +206,7 @@ def addresses(units: Sequence[int], table: Operations) -> Iterator[tuple[int, in
     """Yield address and operation code of each instruction, tables left out.
 
     Raises:
-        ImageError: An operation is unknown or cut off; the offset counts from the start of the code.
+        ImageError: An operation is unknown or cut off; the offset counts from the code's start.
     """
     sizes = table.sizes
     address, end = 0, len(units)
@@ -225,7 +227,7 @@ def decode(units: Sequence[int], table: Operations) -> list[Instruction]:
     """Decode the code of one method.
 
     Raises:
-        ImageError: An operation is unknown or cut off; the offset counts from the start of the code.
+        ImageError: An operation is unknown or cut off; the offset counts from the code's start.
     """
     return [decode_at(units, address, table[code]) for address, code in addresses(units, table)]
 

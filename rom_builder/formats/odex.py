@@ -1,18 +1,18 @@
-"""DEX files that were optimised on a device for the Dalvik machine (``.odex``, Android 1 to 4).
+r"""DEX files that were optimised on a device for the Dalvik machine (``.odex``, Android 1 to 4).
 
 Header, little-endian (dalvik/libdex/DexFile.h, struct DexOptHeader):
 
 ======  ====  ==========================
 offset  size  field
 ======  ====  ==========================
-0       8     magic ``dey\\n036\\0``
+0       8     magic ``dey\n036\0``
 8       4     offset of the DEX file
 12      4     size of the DEX file
 16      24    dependencies, tables, flags
 ======  ====  ==========================
 
 Some operations are replaced by ones that name a slot instead of a method or field
-(:data:`rom_builder.formats.dex_instructions.OPTIMISED`): what such a call calls is not known from the file.
+(:data:`rom_builder.formats.dex_instructions.OPTIMISED`): what they call is not known from the file.
 """
 
 from __future__ import annotations
