@@ -17,8 +17,8 @@ offset  field
 ======  =========================================================
 
 Class data are ULEB128: the sizes of four lists (static fields, instance fields, direct methods,
-virtual methods), then per field the index (as the difference to the one before) and access flags, per
-method also the offset of its code.
+virtual methods), then per field the index (as the difference to the one before) and access flags,
+per method also the offset of its code.
 """
 
 from __future__ import annotations

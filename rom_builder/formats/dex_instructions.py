@@ -1,8 +1,8 @@
 """Dalvik instructions: one table of operations, and how each kind of operand is packed.
 
 Code is a sequence of 16-bit units, little-endian; the low byte of an instruction's first unit is
-its operation. A format is named by its units, its registers and the kind of its other operand: ``22c``
-takes two units (https://source.android.com/docs/core/runtime/instruction-formats).
+its operation. A format is named by its units, its registers and the kind of its other operand:
+``22c`` takes two units (https://source.android.com/docs/core/runtime/instruction-formats).
 
 Operations 0xe3 to 0xff exist twice: those of :data:`OPERATIONS` and, in files that were optimised
 on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, Android 4.x).
