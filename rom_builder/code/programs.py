@@ -1,4 +1,4 @@
-"""Programs as they lie in a ROM: their DEX files, and what an app's manifest has the system start."""
+"""Programs as they lie in a ROM: their DEX files, and what a manifest has the system start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rom_builder.formats.zip import ZipArchive
 from rom_builder.packages import Apk
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
-DEX_ENTRY = re.compile(r"classes(\d*)\.dex")
+DEX_ENTRY = re.compile(r"classes\d*\.dex")
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml).
 NAME = 0x01010003
@@ -122,24 +122,24 @@ class Program:
 
 
 def read_program(rom: Rom, file: RomFile, *, is_app: bool) -> Program | None:
-    """Return the code of an app or jar; None if it cannot be read, which is then noted in the ROM."""
+    """Return the code of an app or jar; None if it cannot be read, which the ROM then notes."""
     try:
         units = list(_units(rom, file))
-        if not units:
-            raise ImageError("has no bytecode that is read", path=file.name)
         components = tuple(read_components(Apk(rom, file))) if is_app else ()
     except ImageError as error:
         rom.note_unread(error, file.name)
+        return None
+    if not units:
+        rom.note_unread(ImageError("has no bytecode that is read"), file.name)
         return None
     return Program(file.name, units, components)
 
 
 def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
     archive = ZipArchive(rom.open(file), lenient=True)
-    entries = [(m, entry) for name, e in archive.entries.items() if (m := DEX_ENTRY.fullmatch(name))
-               for entry in (e,)]  # fmt: skip
-    for match, entry in sorted(entries, key=lambda each: int(each[0][1] or 1)):
-        name = f"{file.name}!/{match[0]}"
+    entries = {name: entry for name, entry in archive.entries.items() if DEX_ENTRY.fullmatch(name)}
+    for inner in sorted(entries, key=lambda each: (len(each), each)):
+        name, entry = f"{file.name}!/{inner}", entries[inner]
         try:
             yield Unit(name, parse_dex(archive.read(entry, limit=READ_LIMIT)))
         except ImageError as error:

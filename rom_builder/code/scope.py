@@ -1,7 +1,8 @@
 """What one app can see: its own classes and those of libraries, who extends whom, who calls what.
 
-Calls are resolved by class hierarchy: a call on a type may reach every implementation that the app has
-below it. A class that the files at hand do not define is foreign; what it calls is known only by convention.
+Calls are resolved by class hierarchy: a call on a type may reach every implementation that the app
+has below it. A class that the files at hand do not define is foreign; what it calls is known only by
+convention.
 """
 
 from __future__ import annotations
@@ -137,9 +138,11 @@ class Scope:
         found = self.resolve(ref)
         keys = [found] if found else []
         if code in (VIRTUAL, INTERFACE, VIRTUAL + 6, INTERFACE + 6):
-            for child in self.subtypes(ref.owner):
-                if self.defines(child, ref.name, ref.signature):
-                    keys.append(f"{child}->{ref.name}{ref.signature}")
+            keys += [
+                f"{child}->{ref.name}{ref.signature}"
+                for child in self.subtypes(ref.owner)
+                if self.defines(child, ref.name, ref.signature)
+            ]
         return keys
 
     def foreign(self, name: str) -> list[str]:
@@ -147,9 +150,11 @@ class Scope:
         return [each for each in self.supertypes(name) if each not in self.own and each != OBJECT]
 
     def overrides_foreign(self, body: Body) -> bool:
-        """Say whether code outside the app may call a method because a type of its own declares it."""
+        """Say whether code outside the app may call a method, because a type there declares it."""
         ref = body.method.ref
-        if body.method.access & 0x1000A or ref.owner not in self.own:  # constructor, static, private
+        if (
+            body.method.access & 0x1000A or ref.owner not in self.own
+        ):  # constructor, static, private
             return False
         for parent in self.foreign(ref.owner):
             if parent not in self.defined:
@@ -172,7 +177,10 @@ class Scope:
         ref = body.method.ref
         virtual = not body.method.access & 0x1000A
         owners = {ref.owner}
-        if virtual:
+        if virtual and self.overrides_foreign(body):
+            # What a foreign type declares is called on whatever is created: see where it is.
+            owners.update(each for each in self.supertypes(ref.owner) if each in self.own)
+        elif virtual:
             owners.update(self.supertypes(ref.owner))
         owners.update(
             child
