@@ -28,9 +28,6 @@ TASKS = (
 )  # fmt: skip
 """What is created to be run."""
 HANDLERS = ("Landroid/os/Handler;", "Landroid/os/Handler$Callback;")
-CALLBACKS = ("run", "call", "doInBackground", "loadInBackground", "handleMessage", "query", "insert",
-             "update", "delete", "openFile", "attachBaseContext")  # fmt: skip
-"""Methods that the platform calls, besides those that begin with ``on``."""
 SENDS = (
     "sendMessage", "sendEmptyMessage", "sendToTarget", "sendMessageDelayed", "sendMessageAtTime",
     "sendEmptyMessageDelayed", "sendEmptyMessageAtTime", "sendMessageAtFrontOfQueue",
@@ -128,13 +125,14 @@ class PathsTo:
         for _, site in self._scope.callers(body):
             known = True
             self._from(site, f"calls {body.title}", trail)
-        if self._scope.overrides_foreign(body):
+        if self._scope.is_callback(body):
             self._from_outside(body, trail, found)
         elif body.method.ref.name == "<clinit>":
             what = f"{body.title} runs when the class is first used"
             found.unknown[Step(what, body.place())] = None
         elif not known:
-            what = f"nothing that was read calls {body.title}: reflection, or dead code"
+            above = ", ".join(map(dotted, self._scope.foreign(body.method.ref.owner)[:2]))
+            what = f"nothing that was read calls {body.title}{above and f', of {above}'}"
             found.unknown[Step(what, body.place())] = None
 
     def _from(self, site: Site, what: str, trail: tuple[Step, ...]) -> None:
@@ -153,10 +151,6 @@ class PathsTo:
             return
         above = self._scope.foreign(owner)
         name = body.method.ref.name
-        if not (name in CALLBACKS or (name.startswith("on") and name[2:3].isupper())):
-            what = f"what calls {body.title}, of {', '.join(map(dotted, above[:2]))}, is not known"
-            found.unknown[Step(what, body.place())] = None
-            return
         creations = [site for each in classes for site in self._scope.uses.creations.get(each, ())]
         if not creations:
             what = (

@@ -116,7 +116,7 @@ class Gates:
 
     def _reads_in(self, body: Body, address: int) -> bool:
         """Say whether a method that answers yes or no reads by the string at an address."""
-        if body.method.ref.returns != "Z" or self._scope.overrides_foreign(body):
+        if body.method.ref.returns != "Z" or self._scope.is_callback(body):
             return False
         register: int | None = None
         for each in body.code.instructions:
@@ -131,7 +131,7 @@ class Gates:
 
     def _handed_on(self, body: Body) -> int | None:
         """Return the gate without whose yes a method never answers yes."""
-        if body.method.ref.returns != "Z" or self._scope.overrides_foreign(body):
+        if body.method.ref.returns != "Z" or self._scope.is_callback(body):
             return None
         walk = self.walk(body, (), frozenset(range(len(self._gates))))
         answers = {value for value in walk.returns if value != 0}

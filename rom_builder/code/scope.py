@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rom_builder.code.programs import Body, Program, Unit
 from rom_builder.formats.dex_class import ClassDef
-from rom_builder.formats.dex_ids import MemberRef
+from rom_builder.formats.dex_ids import MemberRef, dotted
 
 CONST_STRING, CONST_STRING_JUMBO, CONST_CLASS, NEW_INSTANCE = 0x1A, 0x1B, 0x1C, 0x22
 SGET_OBJECT, SPUT_OBJECT = 0x62, 0x69
@@ -23,6 +23,12 @@ VIRTUAL, SUPER, DIRECT, STATIC, INTERFACE = 0x6E, 0x6F, 0x70, 0x71, 0x72
 SLOT_CALLS = frozenset(range(0xEE, 0xFC)) - frozenset((0xF0, 0xF1, *range(0xF2, 0xF8)))
 """Calls of optimised code that name a slot, not a method (only in odex files)."""
 OBJECT = "Ljava/lang/Object;"
+CALLBACKS = frozenset((
+    "run", "call", "doInBackground", "loadInBackground", "handleMessage", "query", "insert", "update",
+    "delete", "openFile", "attachBaseContext", "beforeTextChanged", "afterTextChanged", "getView",
+    "getItem", "compare", "accept", "checkServerTrusted", "verify", "uncaughtException",
+))  # fmt: skip
+"""Methods that the platform calls by convention, besides those that begin with ``on``."""
 MAX_DEPTH = 64
 """Superclasses that are followed; a longer chain is a circle."""
 
@@ -67,10 +73,11 @@ class Scope:
         found = self.bodies.get(key)
         if found is None:
             owner = key.partition("->")[0]
-            found = self._bodies_of(owner).get(key) if owner in self.defined else None
+            found = self.bodies_of(owner).get(key) if owner in self.defined else None
         return found
 
-    def _bodies_of(self, owner: str) -> dict[str, Body]:
+    def bodies_of(self, owner: str) -> dict[str, Body]:
+        """Return the methods with code of one class, by key."""
         if owner not in self._library_bodies:
             unit, definition = self.defined[owner]
             self._library_bodies[owner] = {
@@ -120,7 +127,7 @@ class Scope:
 
     def defines(self, owner: str, name: str, signature: str) -> bool:
         """Say whether a class itself has code for a method."""
-        return owner in self.defined and f"{owner}->{name}{signature}" in self._bodies_of(owner)
+        return owner in self.defined and f"{owner}->{name}{signature}" in self.bodies_of(owner)
 
     def resolve(self, ref: MemberRef) -> str | None:
         """Return the key of the code that a call finds going up from the class it names."""
@@ -149,23 +156,42 @@ class Scope:
         """Return the foreign classes and interfaces above a class, without ``java.lang.Object``."""
         return [each for each in self.supertypes(name) if each not in self.own and each != OBJECT]
 
-    def overrides_foreign(self, body: Body) -> bool:
-        """Say whether code outside the app may call a method, because a type there declares it."""
+    def is_callback(self, body: Body) -> bool:
+        """Say whether code outside the app calls a method.
+
+        That is so if a foreign type stands above its class and either a library declares the method there,
+        or its name is one that the platform calls by convention.
+        """
         ref = body.method.ref
         if (
             body.method.access & 0x1000A or ref.owner not in self.own
         ):  # constructor, static, private
             return False
+        above = self.foreign(ref.owner)
+        by_name = ref.name in CALLBACKS or (ref.name.startswith("on") and ref.name[2:3].isupper())
+        return bool(above) and (by_name or self.declared_above(body))
+
+    def declared_above(self, body: Body) -> bool:
+        """Say whether a library's type above the class of a method declares it."""
+        ref = body.method.ref
         for parent in self.foreign(ref.owner):
-            if parent not in self.defined:
-                return True
-            unit, definition = self.defined[parent]
-            if any(
-                method.ref.name == ref.name and method.ref.signature == ref.signature
-                for method in unit.classes.methods_of(definition)
-            ):
-                return True
+            if parent in self.defined:
+                unit, definition = self.defined[parent]
+                if any(
+                    method.ref.name == ref.name and method.ref.signature == ref.signature
+                    for method in unit.classes.methods_of(definition)
+                ):
+                    return True
         return False
+
+    @cached_property
+    def reachable(self) -> frozenset[str]:
+        """The methods that something the system starts can lead to; more rather than fewer.
+
+        What a created object inherits from a foreign type counts as called, and so does every class whose
+        name stands in a string (reflection) or that a layout may name (views, preferences, fragments).
+        """
+        return frozenset(_Reach(self).found)
 
     @cached_property
     def uses(self) -> Uses:
@@ -177,7 +203,7 @@ class Scope:
         ref = body.method.ref
         virtual = not body.method.access & 0x1000A
         owners = {ref.owner}
-        if virtual and self.overrides_foreign(body):
+        if virtual and self.is_callback(body):
             # What a foreign type declares is called on whatever is created: see where it is.
             owners.update(each for each in self.supertypes(ref.owner) if each in self.own)
         elif virtual:
@@ -193,6 +219,62 @@ class Scope:
                 is_virtual = code in (VIRTUAL, INTERFACE, VIRTUAL + 6, INTERFACE + 6)
                 if self.resolve(called) == body.key or (is_virtual and virtual):
                     yield code, site
+
+
+class _Reach:
+    """The forward walk behind :attr:`Scope.reachable`."""
+
+    LAID_OUT = (
+        "Landroid/view/",
+        "Landroid/widget/",
+        "Landroid/preference/",
+        "Landroid/app/Fragment;",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.found: dict[str, None] = {}
+        self._created: set[str] = set()
+        self._queue: list[str] = []
+        named = {dotted(name) for name in scope.own} & set(scope.uses.strings)
+        for name in scope.own:
+            above = scope.foreign(name)
+            if name in scope.program.by_class or any(a.startswith(self.LAID_OUT) for a in above):
+                self._create(name)
+            elif dotted(name) in named:
+                self._create(name)
+                for body in scope.bodies_of(name).values():
+                    self._call(body.key)
+        for key in self._queue:
+            self._follow(key)
+
+    def _follow(self, key: str) -> None:
+        for code, used in self._scope.uses.by_method.get(key, ()):
+            if isinstance(used, str):
+                self._create(used)
+                continue
+            for target in self._scope.targets(code, used):
+                self._call(target)
+
+    def _call(self, key: str) -> None:
+        if key not in self.found:
+            self.found[key] = None
+            self._queue.append(key)
+            start = f"{key.partition('->')[0]}-><clinit>()V"
+            if start != key and start in self._scope.bodies:
+                self._call(start)
+
+    def _create(self, name: str) -> None:
+        if name in self._created or name not in self._scope.own:
+            return
+        self._created.add(name)
+        for owner in (name, *(each for each in self._scope.supertypes(name))):
+            if owner in self._scope.own:
+                for body in self._scope.bodies_of(owner).values():
+                    if self._scope.foreign(name) and not body.method.access & 0x1000A:
+                        self._call(body.key)
+                    elif body.method.ref.name in ("<init>", "<clinit>"):
+                        self._call(body.key)
 
 
 class Uses:
