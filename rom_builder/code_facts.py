@@ -90,7 +90,8 @@ class CodeUrl:
         url: What is known of it from its start; what is filled in at run time is ``{}``.
         parts: Where its parts stand; more than one file if the code joins them.
         reachable: Something that the system starts can lead there.
-        encrypted_by: Class that encrypts the request before it is sent, empty if none.
+        encrypted: Whether a class of the profile encrypts the request before it is sent: ``always``,
+            ``sometimes`` (an argument decides) or ``never``.
         sinks: Ids of the profile's sinks in the same method.
         location: Where it is handed to a call.
         method: Title of the method that does so.
@@ -102,7 +103,7 @@ class CodeUrl:
     url: str
     parts: tuple[Location, ...]
     reachable: bool
-    encrypted_by: str
+    encrypted: str
     sinks: tuple[str, ...]
     location: Location
     method: str
@@ -124,7 +125,7 @@ class DataRead:
     Attributes:
         category: Kind of data, in the policy's words.
         api: The method called.
-        hashed: ``""`` as it is, else what it is passed through, ``unsalted hash (...)``.
+        hashed: ``""`` as it is, else what it is passed through, ``an unsalted hash (...)``.
     """
 
     service: str

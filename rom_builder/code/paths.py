@@ -182,13 +182,24 @@ class Walker:
                  for e in body.code.instructions if e.name.startswith(("iget", "sget"))]  # fmt: skip
         self._reloaded = {load for load in loads if loads.count(load) > 1}
 
-    def walk(self, targets: Iterable[int], limit: int = MAX_STATES) -> Walk:
-        """Walk from the start of the method and see which of the targets are reached."""
+    def walk(
+        self,
+        targets: Iterable[int],
+        limit: int = MAX_STATES,
+        given: Mapping[int, Value] | None = None,
+    ) -> Walk:
+        """Walk from the start of the method and see which of the targets are reached.
+
+        Args:
+            targets: Addresses.
+            limit: States after which the walk is given up.
+            given: What is known of the parameters, by register.
+        """
         found = Walk()
         wanted = set(targets)
         if not self.code.instructions:
             return found
-        start: tuple[int, frozenset[tuple[object, Value]]] = (0, frozenset())
+        start: tuple[int, frozenset[tuple[object, Value]]] = (0, frozenset((given or {}).items()))
         came: dict[object, object] = {start: None}
         queue = [start]
         for state in queue:
@@ -393,3 +404,35 @@ class Walker:
                 live[each.address] = new
                 queue += [self.graph.at[address] for address in before[each.address]]
         return live
+
+
+def constants_at(body: Body, address: int) -> dict[int, int]:
+    """Return the registers that hold one and the same constant on every path to an address.
+
+    Raises:
+        ImageError: The code is damaged.
+    """
+    graph = Graph(body.code)
+    held: dict[int, dict[int, int]] = {0: {}}
+    queue = [0]
+    while queue:
+        at = queue.pop()
+        each = graph.at[at]
+        then = dict(held[at])
+        if each.registers and defines(each.name):
+            value: int | None = None
+            if each.name.startswith("const") and "-" not in each.name.partition("/")[0]:
+                value = each.operand
+            elif each.name.startswith("move") and len(each.registers) == 2:
+                value = then.get(each.registers[1])
+            for register in (each.registers[0], each.registers[0] + is_wide(each.name)):
+                then.pop(register, None)
+            if value is not None:
+                then[each.registers[0]] = value
+        for after in (*graph.next[at], *graph.handlers(at)):
+            known = held.get(after)
+            merged = then if known is None else dict(known.items() & then.items())
+            if known != merged:
+                held[after] = merged
+                queue.append(after)
+    return held.get(address, {})

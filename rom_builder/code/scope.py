@@ -55,6 +55,7 @@ class Scope:
             for unit in each.units:
                 for name, definition in unit.classes.by_name.items():
                     self.defined.setdefault(name, (unit, definition))
+        self._targets: dict[tuple[MemberRef, bool], list[str]] = {}
         own = {id(unit) for unit in program.units}
         self.own = frozenset(name for name, (unit, _) in self.defined.items() if id(unit) in own)
 
@@ -142,15 +143,19 @@ class Scope:
 
     def targets(self, code: int, ref: MemberRef) -> list[str]:
         """Return the keys of all code that a call may run."""
-        found = self.resolve(ref)
-        keys = [found] if found else []
-        if code in (VIRTUAL, INTERFACE, VIRTUAL + 6, INTERFACE + 6):
-            keys += [
-                f"{child}->{ref.name}{ref.signature}"
-                for child in self.subtypes(ref.owner)
-                if self.defines(child, ref.name, ref.signature)
-            ]
-        return keys
+        virtual = code in (VIRTUAL, INTERFACE, VIRTUAL + 6, INTERFACE + 6)
+        known = self._targets.get((ref, virtual))
+        if known is None:
+            found = self.resolve(ref)
+            known = [found] if found else []
+            if virtual:
+                known += [
+                    f"{child}->{ref.name}{ref.signature}"
+                    for child in self.subtypes(ref.owner)
+                    if self.defines(child, ref.name, ref.signature)
+                ]
+            self._targets[ref, virtual] = known
+        return known
 
     def foreign(self, name: str) -> list[str]:
         """Return the foreign classes and interfaces above a class, without ``java.lang.Object``."""

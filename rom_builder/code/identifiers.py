@@ -1,0 +1,170 @@
+"""Which data about the user and the device the code reads on its way to what it sends.
+
+Looked at are the methods that hold a sink and what they call. That a value is read there does not prove that
+it is sent, only that the code that sends has it; where a hash lies between, it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rom_builder.code.paths import Graph, defines
+from rom_builder.code.programs import Body
+from rom_builder.code.scope import INVOKES, Scope
+from rom_builder.code_facts import DataRead, Step
+from rom_builder.formats.dex_ids import MemberRef, dotted
+from rom_builder.formats.dex_instructions import Instruction
+
+DEPTH = 3
+"""Calls from the method with the sink that are followed into the app."""
+
+_TELEPHONY = "android.telephony.TelephonyManager"
+_CELL = "android.telephony.gsm.GsmCellLocation", "android.telephony.cdma.CdmaCellLocation"
+SOURCES: dict[str, str] = {
+    **{f"{_TELEPHONY}.{name}": "imei" for name in ("getDeviceId", "getImei", "getMeid")},
+    f"{_TELEPHONY}.getSubscriberId": "imsi",
+    f"{_TELEPHONY}.getSimSerialNumber": "iccid",
+    f"{_TELEPHONY}.getLine1Number": "own-number",
+    **{
+        f"{_TELEPHONY}.{name}": "carrier-name"
+        for name in ("getNetworkOperator", "getNetworkOperatorName", "getSimOperator",
+                     "getSimOperatorName")
+    },
+    **{
+        f"{_TELEPHONY}.{name}": "cell"
+        for name in ("getCellLocation", "getAllCellInfo", "getNeighboringCellInfo")
+    },
+    **{f"{owner}.{name}": "cell" for owner in _CELL
+       for name in ("getLac", "getCid", "getNetworkId", "getBaseStationId", "getSystemId")},
+    "android.location.LocationManager.getLastKnownLocation": "location",
+    "android.location.LocationManager.requestLocationUpdates": "location",
+    "android.location.Location.getLatitude": "location",
+    "android.location.Location.getLongitude": "location",
+    "android.net.wifi.WifiInfo.getMacAddress": "mac",
+    "android.bluetooth.BluetoothAdapter.getAddress": "mac",
+    "java.net.NetworkInterface.getHardwareAddress": "mac",
+    "android.net.wifi.WifiInfo.getSSID": "wifi-ssid",
+    "android.net.wifi.WifiInfo.getBSSID": "wifi-ssid",
+    "android.os.Build.getSerial": "serial",
+    "android.telephony.SmsMessage.getMessageBody": "message-body",
+    "android.telephony.SmsMessage.getDisplayMessageBody": "message-body",
+}  # fmt: skip
+"""Methods of the platform that return personal data, with the policy's word for it
+(developer.android.com/reference)."""
+
+FIELDS = {
+    "Landroid/os/Build;->SERIAL:Ljava/lang/String;": "serial",
+    "Landroid/provider/ContactsContract$Contacts;->CONTENT_URI:Landroid/net/Uri;": "contacts",
+    "Landroid/provider/ContactsContract$Data;->CONTENT_URI:Landroid/net/Uri;": "contacts",
+    "Landroid/provider/ContactsContract$RawContacts;->CONTENT_URI:Landroid/net/Uri;": "contacts",
+    "Landroid/provider/ContactsContract$CommonDataKinds$Phone;->CONTENT_URI:Landroid/net/Uri;": "contacts",
+    "Landroid/provider/ContactsContract$PhoneLookup;->CONTENT_FILTER_URI:Landroid/net/Uri;": "contacts",
+}  # fmt: skip
+"""Static fields of the platform that hold or lead to personal data."""
+
+SETTINGS = {"android_id": "android-id"}
+"""Names of settings, read through ``android.provider.Settings``."""
+
+HASHES = {"java.security.MessageDigest.digest", "java.security.MessageDigest.update"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What returns personal data, and what hashes it: the platform's and the profile's."""
+
+    calls: Mapping[str, str]
+    hashes: frozenset[str]
+
+
+def read_identifiers(
+    service: str, sink: str, scope: Scope, start: Body, sources: Sources
+) -> Iterator[DataRead]:
+    """Yield the personal data that a method with a sink, or what it calls, reads; once per API.
+
+    Raises:
+        ImageError: Code is damaged.
+    """
+    seen: set[tuple[str, str]] = set()
+    trail: tuple[Step, ...] = (Step(f"{start.title} assembles what is sent", start.place()),)
+    queue = [(start, trail)]
+    done = {start.key}
+    for body, steps in queue:
+        for category, api, address, hashed in _reads(scope, body, sources):
+            if (category, api) not in seen:
+                seen.add((category, api))
+                read = Step(f"{body.title} calls {api}", body.place(address))
+                place = body.place(address)
+                yield DataRead(service, sink, category, api, hashed, (*steps, read), place)
+        if len(steps) > DEPTH:
+            continue
+        for code, used in scope.uses.by_method.get(body.key, ()):
+            if isinstance(used, str):
+                continue
+            targets = scope.targets(code, used)
+            callee = scope.bodies.get(targets[0]) if len(targets) == 1 else None
+            if callee is not None and callee.key not in done:
+                done.add(callee.key)
+                step = Step(f"{body.title} calls {callee.title}", body.place())
+                queue.append((callee, (*steps, step)))
+
+
+def _reads(scope: Scope, body: Body, sources: Sources) -> Iterator[tuple[str, str, int, str]]:
+    ids = body.unit.ids
+    for each in body.code.instructions:
+        if each.code in INVOKES:
+            ref = ids.method(each.operand)
+            category = sources.calls.get(ref.dotted)
+            if category:
+                yield category, ref.dotted, each.address, _hashed(scope, body, each, sources)
+        elif each.name == "sget-object":
+            key = ids.field(each.operand).key
+            if key in FIELDS:
+                name = dotted(key.partition("->")[0]) + "." + key.partition("->")[2].split(":")[0]
+                yield FIELDS[key], name, each.address, ""
+        elif each.name.startswith("const-string") and ids.string(each.operand) in SETTINGS:
+            text = ids.string(each.operand)
+            yield SETTINGS[text], f"the setting {text}", each.address, ""
+
+
+def _hashed(scope: Scope, body: Body, call: Instruction, sources: Sources) -> str:
+    """Return what the result of a call is hashed by before the method uses it otherwise."""
+    graph = Graph(body.code)
+    ids = body.unit.ids
+    held: set[int] = set()
+    at = call.address + call.size
+    for _ in range(len(graph.at)):
+        each = graph.at.get(at)
+        if each is None:
+            return ""
+        if each.name == "move-result-object" and at == call.address + call.size:
+            held = {each.registers[0]}
+        elif each.code in INVOKES and held & set(each.registers):
+            ref = ids.method(each.operand)
+            if ref.dotted in sources.hashes:
+                return f"an unsalted hash ({ref.dotted})"
+            if _is_hash(scope, each.code, ref):
+                return f"a hash ({ref.dotted})"
+            if not ref.owner.startswith(("Ljava/lang/String;", "Landroid/text/TextUtils;")):
+                return ""
+        elif each.registers and defines(each.name):
+            moved = each.name.startswith("move") and len(each.registers) == 2
+            if moved and each.registers[1] in held:
+                held.add(each.registers[0])
+            else:
+                held.discard(each.registers[0])
+        following = graph.next[at]
+        if not following or not held:
+            return ""
+        at = following[0]
+    return ""
+
+
+def _is_hash(scope: Scope, code: int, ref: MemberRef) -> bool:
+    if ref.dotted in HASHES:
+        return True
+    for target in scope.targets(code, ref):
+        for _, used in scope.uses.by_method.get(target, ()):
+            if not isinstance(used, str) and used.dotted in HASHES:
+                return True
+    return False
