@@ -75,10 +75,15 @@ class AnchorFound:
 
 @dataclass(frozen=True, slots=True)
 class ConstantChoice:
-    """A constant yes that is passed on where a choice of the user should be."""
+    """A constant yes that is passed on where a choice of the user should be.
+
+    Attributes:
+        by_user: It is passed in an activity, where it may stand for what the user just did.
+    """
 
     service: str
     choice: str
+    by_user: bool
     step: Step
 
 

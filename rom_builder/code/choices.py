@@ -29,7 +29,7 @@ def read_constant_choices(service: str, scope: Scope, name: str) -> Iterator[Con
         choice = call.registers[-1]
         if constants_at(body, call.address).get(choice) == 1:
             what = f"{body.title} passes a constant yes as {name!r}"
-            yield ConstantChoice(service, name, Step(what, body.place(call.address)))
+            yield _constant(service, scope, name, body, Step(what, body.place(call.address)))
             continue
         position = _parameter(body, choice)
         if position is None:
@@ -39,7 +39,15 @@ def read_constant_choices(service: str, scope: Scope, name: str) -> Iterator[Con
             each = next(e for e in calling.code.instructions if e.address == caller.address)
             if constants_at(calling, caller.address).get(each.registers[position]) == 1:
                 what = f"{calling.title} passes a constant yes as {name!r} to {body.title}"
-                yield ConstantChoice(service, name, Step(what, calling.place(caller.address)))
+                step = Step(what, calling.place(caller.address))
+                yield _constant(service, scope, name, calling, step)
+
+
+def _constant(service: str, scope: Scope, name: str, body: Body, step: Step) -> ConstantChoice:
+    outer = body.method.ref.owner.partition("$")[0].rstrip(";") + ";"
+    component = scope.program.by_class.get(outer)
+    by_user = component is not None and component.kind == "activity"
+    return ConstantChoice(service, name, by_user, step)
 
 
 def _call_with(body: Body, address: int) -> Instruction | None:

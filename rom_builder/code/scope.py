@@ -227,7 +227,10 @@ class Scope:
 
 
 class _Reach:
-    """The forward walk behind :attr:`Scope.reachable`."""
+    """The forward walk behind :attr:`Scope.reachable`.
+
+    A virtual call reaches an implementation once an object of its class, or one below, is created.
+    """
 
     LAID_OUT = (
         "Landroid/view/",
@@ -240,6 +243,8 @@ class _Reach:
         self._scope = scope
         self.found: dict[str, None] = {}
         self._created: set[str] = set()
+        self._alive: set[str] = set()
+        self._waiting: dict[str, set[str]] = defaultdict(set)
         self._queue: list[str] = []
         named = {dotted(name) for name in scope.own} & set(scope.uses.strings)
         for name in scope.own:
@@ -258,8 +263,13 @@ class _Reach:
             if isinstance(used, str):
                 self._create(used)
                 continue
+            virtual = code in (VIRTUAL, INTERFACE, VIRTUAL + 6, INTERFACE + 6)
             for target in self._scope.targets(code, used):
-                self._call(target)
+                owner = target.partition("->")[0]
+                if virtual and owner in self._scope.own and owner not in self._alive:
+                    self._waiting[owner].add(target)
+                else:
+                    self._call(target)
 
     def _call(self, key: str) -> None:
         if key not in self.found:
@@ -273,8 +283,11 @@ class _Reach:
         if name in self._created or name not in self._scope.own:
             return
         self._created.add(name)
-        for owner in (name, *(each for each in self._scope.supertypes(name))):
+        for owner in (name, *self._scope.supertypes(name)):
             if owner in self._scope.own:
+                self._alive.add(owner)
+                for key in sorted(self._waiting.pop(owner, ())):
+                    self._call(key)
                 for body in self._scope.bodies_of(owner).values():
                     if self._scope.foreign(name) and not body.method.access & 0x1000A:
                         self._call(body.key)
