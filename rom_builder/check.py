@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from rom_builder.code.endpoints import read_endpoints, watch
+from rom_builder.code.reading import read_code
 from rom_builder.errors import ImageError
 from rom_builder.facts import Facts, NetworkSecurity, Reading
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
@@ -81,6 +82,7 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
             *facts,
             *readings,
             *read_endpoints(rom, watches),
+            *read_code(rom, packages, policies),
             *read_signing_certificates(rom),
         ),
         present=present,

@@ -36,10 +36,12 @@ class ConsentCheck:
     Attributes:
         service: Profile id.
         sink: Name of what is sent, from the profile.
-        automatic: Only paths that begin without a user were looked at: the start of the device, a SIM,
+        automatic: Only paths that begin without a user were looked at: the start of the device, a
+        SIM,
             a connection, the start of a persistent app.
         outcome: What was found.
-        steps: The path without consent, from its start to the place; otherwise where consent is asked.
+        steps: The path without consent, from its start to the place; otherwise where consent is
+        asked.
         unknown: What could not be followed.
         agrees_to: What the user agrees to where consent is asked, if it is something else.
         location: The place.
@@ -95,7 +97,8 @@ class CodeUrl:
         url: What is known of it from its start; what is filled in at run time is ``{}``.
         parts: Where its parts stand; more than one file if the code joins them.
         reachable: Something that the system starts can lead there.
-        encrypted: Whether a class of the profile encrypts the request before it is sent: ``always``,
+        encrypted: Whether a class of the profile encrypts the request before it is sent:
+        ``always``,
             ``sometimes`` (an argument decides) or ``never``.
         sinks: Ids of the profile's sinks in the same method.
         location: Where it is handed to a call.
@@ -172,5 +175,6 @@ class CodeRead:
 
 
 CodeFact = (
-    ConsentCheck | AnchorFound | ConstantChoice | CodeUrl | UnresolvedUrls | DataRead | TrustAll | CodeRead
+    ConsentCheck | AnchorFound | ConstantChoice | CodeUrl | UnresolvedUrls | DataRead | TrustAll |
+    CodeRead
 )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 
+from rom_builder.code_facts import CodeFact
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.network_security_answers import FILE_SINCE, App
 from rom_builder.formats.network_security_config import NetworkSecurityConfig
@@ -152,8 +153,8 @@ class SigningCertificate:
     location: Location
 
 
-Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate
-F = TypeVar("F", Package, Reading, NetworkSecurity, Endpoint, SigningCertificate)
+Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate | CodeFact
+F = TypeVar("F", bound=Fact)
 
 
 @dataclass(frozen=True, slots=True)

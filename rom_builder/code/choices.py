@@ -15,8 +15,8 @@ from rom_builder.formats.dex_instructions import Instruction
 def read_constant_choices(service: str, scope: Scope, name: str) -> Iterator[ConstantChoice]:
     """Yield each call that passes the constant true as the choice of that name.
 
-    The choice is what is handed over together with its name (``putExtra(name, choice)``). If it is a
-    parameter of the method, the method's callers are looked at.
+    The choice is what is handed over together with its name (``putExtra(name, choice)``). If it is
+    a parameter of the method, the method's callers are looked at.
 
     Raises:
         ImageError: Code is damaged.
@@ -63,7 +63,7 @@ def _call_with(body: Body, address: int) -> Instruction | None:
 
 
 def _parameter(body: Body, register: int) -> int | None:
-    """Return the place among a call's registers of the parameter that a register holds throughout."""
+    """Return which of a call's registers becomes a parameter that is never written."""
     held = [first for first, _ in parameter_registers(body.method, body.code)]
     written = any(
         each.registers[:1] == (register,)

@@ -1,8 +1,8 @@
 """Whether a path leads to a place that sends without a gate that said yes on its way.
 
-The paths are followed backwards: from the place through its method, from that method to the code that
-calls or creates it, until a gate stops every path or something is reached that the system itself calls. What
-cannot be followed is recorded; it makes the answer unknown, never a pass.
+The paths are followed backwards: from the place through its method, from that method to the code
+that calls or creates it, until a gate stops every path or something is reached that the system
+itself calls. What cannot be followed is recorded; it makes the answer unknown, never a pass.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ STARTS = ("startService", "startForegroundService", "bindService", "sendBroadcas
 """Calls that have the system start a component; the last two make a PendingIntent for it."""
 BY_ITSELF = (
     "BOOT_COMPLETED", "SIM_STATE_CHANGED", "CONNECTIVITY_CHANGE", "SIM_FULL_LOADED",
-    "SERVICE_STATE", "USER_PRESENT", "MY_PACKAGE_REPLACED", "NETWORK_STATE_CHANGED", "WIFI_STATE_CHANGED",
-    "USER_UNLOCKED",
+    "SERVICE_STATE", "USER_PRESENT", "MY_PACKAGE_REPLACED", "NETWORK_STATE_CHANGED",
+    "WIFI_STATE_CHANGED", "USER_UNLOCKED",
 )  # fmt: skip
 """Ends of the names of broadcasts that come without the user doing anything."""
 

@@ -1,7 +1,7 @@
 """Code that asks whether the user has consented, found by what it reads.
 
-A gate is a method that returns yes or no and reads one of the profile's strings, a call that reads one and
-returns yes or no itself, or a method that says yes only after another gate did.
+A gate is a method that returns yes or no and reads one of the profile's strings, a call that reads
+one and returns yes or no itself, or a method that says yes only after another gate did.
 """
 
 from __future__ import annotations

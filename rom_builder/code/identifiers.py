@@ -1,7 +1,7 @@
 """Which data about the user and the device the code reads on its way to what it sends.
 
-Looked at are the methods that hold a sink and what they call. That a value is read there does not prove that
-it is sent, only that the code that sends has it; where a hash lies between, it is named.
+Looked at are the methods that hold a sink and what they call. That a value is read there does not
+prove that it is sent, only that the code that sends has it; where a hash lies between, it is named.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ SOURCES: dict[str, str] = {
 
 FIELDS = {
     "Landroid/os/Build;->SERIAL:Ljava/lang/String;": "serial",
-    "Landroid/provider/ContactsContract$Contacts;->CONTENT_URI:Landroid/net/Uri;": "contacts",
-    "Landroid/provider/ContactsContract$Data;->CONTENT_URI:Landroid/net/Uri;": "contacts",
-    "Landroid/provider/ContactsContract$RawContacts;->CONTENT_URI:Landroid/net/Uri;": "contacts",
-    "Landroid/provider/ContactsContract$CommonDataKinds$Phone;->CONTENT_URI:Landroid/net/Uri;": "contacts",
-    "Landroid/provider/ContactsContract$PhoneLookup;->CONTENT_FILTER_URI:Landroid/net/Uri;": "contacts",
+    **{
+        f"Landroid/provider/ContactsContract${name}:Landroid/net/Uri;": "contacts"
+        for name in ("Contacts;->CONTENT_URI", "Data;->CONTENT_URI", "RawContacts;->CONTENT_URI",
+                     "CommonDataKinds$Phone;->CONTENT_URI", "PhoneLookup;->CONTENT_FILTER_URI")
+    },
 }  # fmt: skip
 """Static fields of the platform that hold or lead to personal data."""
 

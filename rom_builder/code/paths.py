@@ -2,13 +2,14 @@
 
 The method is walked along every branch and every exception handler, with what is known of its
 registers: constants, results of gates, and whether a field that was just tested is null. Where a
-branch is taken because a gate said yes, the path ends: what lies behind it has consent. What the walk
-still reaches, it reaches without. That says more than dominance: two tests of one condition, or a
-result that passes through a local variable, are followed.
+branch is taken because a gate said yes, the path ends: what lies behind it has consent. What the
+walk still reaches, it reaches without. That says more than dominance: two tests of one condition,
+or a result that passes through a local variable, are followed.
 """
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,10 @@ class Walk:
 
 
 _BRANCH = re.compile(r"if-(eq|ne|lt|ge|gt|le)(z?)$")
+COMPARE = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt,
+    "ge": operator.ge, "gt": operator.gt, "le": operator.le,
+}  # fmt: skip
 _NO_RESULT = re.compile(
     r"if-|return|throw|monitor|[aisp]put|invoke|goto|nop|fill-|filled|packed|sparse|sput|iput|check-cast"
     r"|execute|breakpoint"
@@ -178,8 +183,11 @@ class Walker:
         self._string = string
         self._relevant = self._find_relevant()
         self._live = self._find_live()
-        loads = [(e.registers[-1] if e.name.startswith("iget") else -1, e.operand)
-                 for e in body.code.instructions if e.name.startswith(("iget", "sget"))]  # fmt: skip
+        loads = [
+            (each.registers[-1] if each.name.startswith("iget") else -1, each.operand)
+            for each in body.code.instructions
+            if each.name.startswith(("iget", "sget"))
+        ]
         self._reloaded = {load for load in loads if loads.count(load) > 1}
 
     def walk(
@@ -339,8 +347,7 @@ class Walker:
             yield refused, {**known, each.registers[0]: 1 if left.negated else 0}
             return
         if isinstance(left, int) and isinstance(right, int):
-            taken = {"eq": left == right, "ne": left != right, "lt": left < right,
-                     "ge": left >= right, "gt": left > right, "le": left <= right}[test]  # fmt: skip
+            taken = COMPARE[test](left, right)
             yield (target if taken else through), known
             return
         if isinstance(left, _NonZero) and right == 0 and test in ("eq", "ne"):

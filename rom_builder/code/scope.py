@@ -1,8 +1,8 @@
 """What one app can see: its own classes and those of libraries, who extends whom, who calls what.
 
 Calls are resolved by class hierarchy: a call on a type may reach every implementation that the app
-has below it. A class that the files at hand do not define is foreign; what it calls is known only by
-convention.
+has below it. A class that the files at hand do not define is foreign; what it calls is known only
+by convention.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SLOT_CALLS = frozenset(range(0xEE, 0xFC)) - frozenset((0xF0, 0xF1, *range(0xF2, 
 """Calls of optimised code that name a slot, not a method (only in odex files)."""
 OBJECT = "Ljava/lang/Object;"
 CALLBACKS = frozenset((
-    "run", "call", "doInBackground", "loadInBackground", "handleMessage", "query", "insert", "update",
-    "delete", "openFile", "attachBaseContext", "beforeTextChanged", "afterTextChanged", "getView",
-    "getItem", "compare", "accept", "checkServerTrusted", "verify", "uncaughtException",
+    "run", "call", "doInBackground", "loadInBackground", "handleMessage", "query", "insert",
+    "update", "delete", "openFile", "attachBaseContext", "beforeTextChanged", "afterTextChanged",
+    "getView", "getItem", "compare", "accept", "checkServerTrusted", "verify", "uncaughtException",
 ))  # fmt: skip
 """Methods that the platform calls by convention, besides those that begin with ``on``."""
 MAX_DEPTH = 64
@@ -164,8 +164,8 @@ class Scope:
     def is_callback(self, body: Body) -> bool:
         """Say whether code outside the app calls a method.
 
-        That is so if a foreign type stands above its class and either a library declares the method there,
-        or its name is one that the platform calls by convention.
+        That is so if a foreign type stands above its class and either a library declares the method
+        there, or its name is one that the platform calls by convention.
         """
         ref = body.method.ref
         if (
@@ -193,8 +193,9 @@ class Scope:
     def reachable(self) -> frozenset[str]:
         """The methods that something the system starts can lead to; more rather than fewer.
 
-        What a created object inherits from a foreign type counts as called, and so does every class whose
-        name stands in a string (reflection) or that a layout may name (views, preferences, fragments).
+        What a created object inherits from a foreign type counts as called, and so does every class
+        whose name stands in a string (reflection) or that a layout may name (views, preferences,
+        fragments).
         """
         return frozenset(_Reach(self).found)
 
@@ -289,9 +290,9 @@ class _Reach:
                 for key in sorted(self._waiting.pop(owner, ())):
                     self._call(key)
                 for body in self._scope.bodies_of(owner).values():
-                    if self._scope.foreign(name) and not body.method.access & 0x1000A:
-                        self._call(body.key)
-                    elif body.method.ref.name in ("<init>", "<clinit>"):
+                    if (
+                        self._scope.foreign(name) and not body.method.access & 0x1000A
+                    ) or body.method.ref.name in ("<init>", "<clinit>"):
                         self._call(body.key)
 
 

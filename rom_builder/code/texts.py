@@ -1,7 +1,8 @@
 """Texts as code puts them together: constants, fields of other files, string builders, formats.
 
-One method is evaluated at a time, forwards, over all its branches. A register holds a small set of texts;
-what is only known at run time is written ``{}``. Loops are followed a few times and no further.
+One method is evaluated at a time, forwards, over all its branches. A register holds a small set of
+texts; what is only known at run time is written ``{}``. Loops are followed a few times and no
+further.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Code that accepts any certificate or any host name, told from dead code.
 
-A trust manager that checks nothing, a host-name verifier that always says yes, and the platform's own
-``ALLOW_ALL_HOSTNAME_VERIFIER``.
+A trust manager that checks nothing, a host-name verifier that always says yes, and the platform's
+own ``ALLOW_ALL_HOSTNAME_VERIFIER``.
 """
 
 from __future__ import annotations

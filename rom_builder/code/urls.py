@@ -140,7 +140,7 @@ class Urls:
         return NEVER if answers == {NEVER} else SOMETIMES
 
     def _sends(self, handed: Handed) -> bool:
-        """Say whether a call inside a wrapper may send: one that only takes a text logs or stores."""
+        """Say whether a call inside a wrapper may send; one that returns nothing logs or stores."""
         return handed.to is not None and handed.to.owner not in LOGS and handed.to.returns != "V"
 
     def _constants(self, body: Body, address: int) -> dict[int, int]:

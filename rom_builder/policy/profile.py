@@ -55,9 +55,7 @@ Package = Annotated[str, AfterValidator(pattern(_PACKAGE, "a package name such a
 DevicePath = Annotated[
     str, AfterValidator(pattern(_PATH, "a device path such as '/system/etc/example.xml'"))
 ]
-Call = Annotated[
-    str, AfterValidator(pattern(_CALL, "a method such as 'com.example.Client.send'"))
-]
+Call = Annotated[str, AfterValidator(pattern(_CALL, "a method such as 'com.example.Client.send'"))]
 Value = Annotated[
     str | bool | int,
     PlainValidator(_scalar),
@@ -171,8 +169,8 @@ class Anchor(Model):
 class Gate(Anchor):
     """Code that asks whether the user has consented.
 
-    With a string: a method that reads the setting of that name and answers yes or no. With a call: the call
-    itself; true, or an object, is yes.
+    With a string: a method that reads the setting of that name and answers yes or no. With a call:
+    the call itself; true, or an object, is yes.
     """
 
     sinks: Annotated[tuple[Id, ...], AfterValidator(once)] = Field(
