@@ -280,7 +280,7 @@ def load_profile(path: str | Path, bindings: Mapping[str, type[Binding]]) -> Pro
     """Return the profile in one file.
 
     Args:
-        path: A file; a shipped profile is found by :func:`rom_builder.policy.load.find_profile`.
+        path: A file; a shipped profile is named in :func:`rom_builder.policy.load.shipped`.
         bindings: Model of the options by name of mechanism.
 
     Raises:
