@@ -24,7 +24,7 @@ def profile() -> None:
 @click.argument("image", type=click.Path(path_type=Path))
 @click.pass_context
 def test_(ctx: click.Context, profile: str, image: Path) -> None:
-    """Show where the code anchors of PROFILE (a file, or a shipped id) are in IMAGE.
+    r"""Show where the code anchors of PROFILE (a file, or a shipped id) are in IMAGE.
 
     Also says for each sink whether consent is asked for on the paths that lead there. Exit code 0:
     every anchor was found. 1: one was found nowhere. 2: it could not be done, or code is unread.

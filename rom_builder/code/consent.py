@@ -87,6 +87,10 @@ class PathsTo:
             ImageError: Code on the way is damaged.
         """
         found = Findings()
+        if self._scope.uses.slots:
+            what = "the code was optimised on a device: what its calls lead to is not in the file"
+            found.unknown[Step(what, body.place())] = None
+            return found
         here = Step(f"{body.title} gets here", body.place(addresses[0]))
         self._queue.append((body, addresses, (here,)))
         self._work_off(found)
@@ -115,6 +119,9 @@ class PathsTo:
             found.asked[
                 Step(f"{body.title} goes on only if it is allowed", body.place(address))
             ] = gate
+        for _, address in sorted(walk.relied_on):
+            what = f"{body.title} relies on an answer that was kept in a field"
+            found.unknown[Step(what, body.place(address))] = None
         if not walk.complete:
             found.unknown[Step(f"{body.title}: its paths are too many", body.place())] = None
         elif walk.reached:

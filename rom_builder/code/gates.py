@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from rom_builder.code.paths import Answer, Judge, Text, Value, Walk, Walker
+from rom_builder.code.paths import NONZERO, Answer, Judge, Text, Value, Walk, Walker
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, Scope, Site
 from rom_builder.formats.dex_ids import MemberRef
@@ -37,7 +37,10 @@ class Gates:
         self._strings = {gate.string: i for i, gate in enumerate(gates) if gate.string}
         self._walkers: dict[str, Walker] = {}
         self.methods: dict[str, int] = {}
+        self._fields: dict[str, int] = {}
         self._find()
+        self._fields = self._find_fields()
+        self._walkers.clear()
 
     @cached_property
     def anchors(self) -> dict[int, list[Site]]:
@@ -59,13 +62,24 @@ class Gates:
         self._only = only
         walker = self._walkers.get(body.key)
         if walker is None:
-            walker = Walker(body, self._judge_in(body), self._string_in(body))
+            ids = body.unit.ids
+            walker = Walker(
+                body,
+                self._judge_in(body),
+                lambda index: self._strings.get(ids.string(index)),
+                self._field_in(body),
+            )
             self._walkers[body.key] = walker
         return walker.walk(targets)
 
-    def _string_in(self, body: Body) -> Callable[[int], int | None]:
+    def _field_in(self, body: Body) -> Callable[[int], int | None]:
         ids = body.unit.ids
-        return lambda index: self._strings.get(ids.string(index))
+
+        def field(index: int) -> int | None:
+            gate = self._fields.get(ids.field(index).key)
+            return gate if gate in self._only else None
+
+        return field
 
     def _judge_in(self, body: Body) -> Judge:
         ids = body.unit.ids
@@ -95,7 +109,7 @@ class Gates:
         for text, index in self._strings.items():
             for site in self._scope.uses.strings.get(text, ()):
                 body = self._scope.bodies[site.method]
-                if self._reads_in(body, site.address):
+                if self._reads_in(body, site.address) and self._can_refuse(body):
                     self.methods.setdefault(body.key, index)
         fresh = list(self.methods)
         fresh_calls = [site for name in self._calls for site in call_sites(self._scope, name)]
@@ -128,6 +142,26 @@ class Gates:
                 if each.registers[:1] == (register,) and not each.name.startswith(("if", "invoke")):
                     return False
         return False
+
+    def _can_refuse(self, body: Body) -> bool:
+        """Say whether a method that reads a setting does not answer yes whatever it reads."""
+        walk = self.walk(body, (), frozenset(range(len(self._gates))))
+        constant = [v for v in walk.returns if isinstance(v, int)]
+        yes = any(constant) or NONZERO in walk.returns
+        if walk.asked:
+            return not yes
+        return not yes or len(walk.returns) > 1
+
+    def _find_fields(self) -> dict[str, int]:
+        """Return the fields that keep a gate's answer."""
+        found: dict[str, int] = {}
+        asking = {site.method for key in self.methods for _, site in self._callers(key)}
+        asking |= {site.method for sites in self.anchors.values() for site in sites}
+        for key in sorted(asking):
+            body = self._scope.bodies[key]
+            for index, gate in self.walk(body, (), frozenset(range(len(self._gates)))).stores:
+                found[body.unit.ids.field(index).key] = gate
+        return found
 
     def _handed_on(self, body: Body) -> int | None:
         """Return the gate without whose yes a method never answers yes."""

@@ -9,10 +9,11 @@ or a result that passes through a local variable, are followed.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rom_builder.code.programs import Body
@@ -30,10 +31,12 @@ class Answer:
 
     Attributes:
         gate: Which gate of the profile.
+        stored: It was kept in a field, and may have changed since.
     """
 
     gate: int
     negated: bool = False
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,17 @@ class Walk:
     Attributes:
         reached: For each target that was reached, the addresses of the branches on one path to it.
         asked: Gates whose positive answer ended a path, with the address of the test.
+        relied_on: The same for answers that were kept in a field.
+        stores: Indexes of the fields that a gate's answer is kept in.
         returns: What is known of the values returned on paths without consent.
         complete: The whole method was walked.
     """
 
-    reached: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    asked: set[tuple[int, int]] = field(default_factory=set)
-    returns: set[Value | None] = field(default_factory=set)
+    reached: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    asked: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    relied_on: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    stores: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    returns: set[Value | None] = dataclasses.field(default_factory=set)
     complete: bool = True
 
 
@@ -171,16 +178,24 @@ class Walker:
         body: The method.
         judge: What calls return.
         string: Which gate reads by a string, by its index; None for all others.
+        field: Which gate's answer a field keeps, by its index; None for all others.
 
     Raises:
         ImageError: The code is damaged.
     """
 
-    def __init__(self, body: Body, judge: Judge, string: Callable[[int], int | None]) -> None:
+    def __init__(
+        self,
+        body: Body,
+        judge: Judge = lambda *_: None,
+        string: Callable[[int], int | None] = lambda _: None,
+        field: Callable[[int], int | None] = lambda _: None,
+    ) -> None:
         self.code = body.code
         self.graph = Graph(body.code)
         self._judge = judge
         self._string = string
+        self._field = field
         self._relevant = self._find_relevant()
         self._live = self._find_live()
         loads = [
@@ -259,6 +274,10 @@ class Walker:
             caught.pop(RESULT, None)
             for landing in handlers:
                 yield landing, caught
+        if each.name in ("iput-boolean", "sput-boolean"):
+            value = known.get(each.registers[0])
+            if isinstance(value, Answer):
+                found.stores.add((each.operand, value.gate))
         then = self._apply(each, known)
         for after in self.graph.next[each.address]:
             yield after, then
@@ -288,14 +307,17 @@ class Walker:
             value = self._constant(each)
         elif name.startswith(("iget", "sget")):
             load = (registers[1] if name.startswith("iget") else -1, each.operand)
-            if load in self._reloaded:
+            gate = self._field(each.operand) if name.endswith("-boolean") else None
+            if gate is not None:
+                value = Answer(gate, stored=True)
+            elif load in self._reloaded:
                 value = then.get(load) or Loaded(*load)
         elif name.startswith("new-"):
             value = NONZERO
         elif name == "xor-int/lit8" and each.operand == 1:
             source = then.get(registers[1])
             if isinstance(source, Answer):
-                value = Answer(source.gate, not source.negated)
+                value = Answer(source.gate, not source.negated, source.stored)
             elif isinstance(source, int):
                 value = source ^ 1
         self._write(then, registers[0], value)
@@ -342,7 +364,8 @@ class Walker:
         through, target = each.address + each.size, each.target
         if isinstance(left, Answer) and right in (0, 1) and test in ("eq", "ne"):
             says_yes = ((right == 1) == (test == "eq")) != left.negated
-            found.asked.add((left.gate, each.address))
+            stops = found.relied_on if left.stored else found.asked
+            stops.add((left.gate, each.address))
             refused = through if says_yes else target
             yield refused, {**known, each.registers[0]: 1 if left.negated else 0}
             return
@@ -370,11 +393,11 @@ class Walker:
         return then
 
     def _find_relevant(self) -> set[int]:
-        """Return the registers whose value can decide a branch or is returned."""
+        """Return the registers whose value can decide a branch, is returned or kept."""
         relevant: set[int] = set()
         moves: list[tuple[int, int]] = []
         for each in self.code.instructions:
-            if each.name.startswith(("if-", "return")):
+            if each.name.startswith(("if-", "return", "iput-boolean", "sput-boolean")):
                 relevant.update(each.registers)
             elif (
                 each.name.startswith("move") and len(each.registers) == 2

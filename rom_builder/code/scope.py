@@ -26,7 +26,8 @@ OBJECT = "Ljava/lang/Object;"
 CALLBACKS = frozenset((
     "run", "call", "doInBackground", "loadInBackground", "handleMessage", "query", "insert",
     "update", "delete", "openFile", "attachBaseContext", "beforeTextChanged", "afterTextChanged",
-    "getView", "getItem", "compare", "accept", "checkServerTrusted", "verify", "uncaughtException",
+    "getView", "getItem", "bindView", "newView", "instantiateItem", "getCount", "compare",
+    "accept", "checkServerTrusted", "verify", "uncaughtException",
 ))  # fmt: skip
 """Methods that the platform calls by convention, besides those that begin with ``on``."""
 MAX_DEPTH = 64

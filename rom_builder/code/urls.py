@@ -128,7 +128,7 @@ class Urls:
                 given[register] = constants[position]
             elif position == handed.argument:
                 given[register] = NONZERO
-        walker = Walker(callee, lambda *_: None, lambda _: None)
+        walker = Walker(callee)
         reached = walker.walk({h.address for h in passed}, given=given).reached
         answers = {
             self._encrypted(callee, h, depth - 1)

@@ -36,7 +36,7 @@ def test_consent_on_every_path_is_found(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["gate_on_one_path", "gate_after_sink", "gate_result_ignored", "gate_inverted",
-     "writer_is_no_gate", "exception_path", "loop_gate_at_end", "switch", "runnable_not_asked",
+     "writer_is_no_gate", "gate_always_yes", "exception_path", "loop_gate_at_end", "switch", "runnable_not_asked",
      "gate_in_one_caller", "handler_sent"],
 )  # fmt: skip
 def test_a_path_without_consent_is_shown_from_its_start(name: str) -> None:
@@ -70,6 +70,10 @@ def test_the_steps_of_a_path_follow_calls_and_creations() -> None:
         (
             "foreign_interface",
             "nothing that was read calls com.example.Task.work, of vendor.Plugin",
+        ),
+        (
+            "gate_kept_in_field",
+            "com.example.LookupService.onHandleIntent relies on an answer that was kept in a field",
         ),
         ("handler", "which messages reach com.example.Task.handleMessage is not known"),
     ],

@@ -190,7 +190,7 @@ def read_all(data: bytes) -> None:
             body = Body(unit, method)
             for _, _, operand in body.code.references(frozenset((0x6E, 0x71))):
                 unit.ids.method(operand)
-            Walker(body, lambda *_: None, lambda _: None).walk((), limit=500)
+            Walker(body).walk((), limit=500)
             parameter_registers(method, body.code)
 
 

@@ -81,7 +81,7 @@ def test_options_of_the_mechanism_stand_beside_the_common_keys(write: Write) -> 
           "4:39: '/a/' is not a device path such as '/system/etc/example.xml'",
           "4:44: '/..' is not a device path such as '/system/etc/example.xml'"]),
         ("code: {gates: [{sinks: [a]}], sinks: [{id: a, string: x, call: a.B.c}]}",
-         ["4:16: needs one of string and call", "4:40: needs one of string and call"]),
+         ["4:16: needs one of string and call", "4:39: needs one of string and call"]),
         ("code: {gates: [{call: isOn}]}",
          ["4:23: 'isOn' is not a method such as 'com.example.Client.send'"]),
         ("code: {sinks: [{id: a, strng: x, sends: [imie]}]}",
