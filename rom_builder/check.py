@@ -81,8 +81,8 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         facts=(
             *facts,
             *readings,
-            *read_endpoints(rom, watches),
             *read_code(rom, packages, policies),
+            *read_endpoints(rom, watches),
             *read_signing_certificates(rom),
         ),
         present=present,
