@@ -46,27 +46,22 @@ def automatic_activation(case: Case, facts: Facts) -> Iterator[Finding]:
     failed = False
     for sending in consent.before:
         checks = [c for c in facts.of(ConsentCheck, case.name) if c.sink == sending and c.automatic]
-        for finding in judged(case, facts, sending, checks, constants):
+        for finding in judged(case, facts, sending, checks):
             failed |= finding.status is Status.FAIL and finding.severity >= Severity.ERROR
             yield finding
-    if constants and not failed:
+    if constants:
         yield case.finding(
             Status.FAIL,
-            "a constant yes is passed on where the user's choice should be",
+            "a constant yes is passed on where the user's choice should be"
+            + (", in a service that starts by itself" if failed else ""),
             evidence(c.step for c in constants),
             layer=Layer.CODED,
-            severity=Severity.NOTE,
+            severity=Severity.ERROR if failed else Severity.NOTE,
             selector="constant",
         )
 
 
-def judged(
-    case: Case,
-    facts: Facts,
-    sending: str,
-    checks: list[ConsentCheck],
-    constants: list[ConstantChoice],
-) -> Iterator[Finding]:
+def judged(case: Case, facts: Facts, sending: str, checks: list[ConsentCheck]) -> Iterator[Finding]:
     """Judge one kind of sending."""
     failed = [check for check in checks if check.outcome is Outcome.NOT_ASKED]
     unknown = [check for check in checks if check.outcome is Outcome.UNKNOWN]
@@ -78,11 +73,10 @@ def judged(
             selector=sending,
         )
     elif failed:
-        more = "; the code then says that the user chose it" if constants else ""
         yield case.finding(
             Status.FAIL,
-            f"{sending} starts by itself: {failed[0].steps[0].text}{more}",
-            (*steps_of(failed), *evidence(c.step for c in constants)),
+            f"{sending} starts by itself: {failed[0].steps[0].text}",
+            steps_of(failed),
             layer=Layer.CODED,
             selector=sending,
         )
