@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code.paths import constants_at
+from rom_builder.code.flow import constants_at
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, Scope
 from rom_builder.code_facts import ConstantChoice, Step
@@ -37,7 +37,8 @@ def read_constant_choices(service: str, scope: Scope, name: str) -> Iterator[Con
         for _, caller in scope.callers(body):
             calling = scope.bodies[caller.method]
             each = next(e for e in calling.code.instructions if e.address == caller.address)
-            if constants_at(calling, caller.address).get(each.registers[position]) == 1:
+            passed = each.registers[position : position + 1]
+            if passed and constants_at(calling, caller.address).get(passed[0]) == 1:
                 what = f"{calling.title} passes a constant yes as {name!r} to {body.title}"
                 step = Step(what, calling.place(caller.address))
                 yield _constant(service, scope, name, calling, step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from rom_builder.code.paths import NONZERO, Answer, Judge, Text, Value, Walk, Walker
+from rom_builder.code.paths import MAX_STATES, NONZERO, Answer, Judge, Text, Value, Walk, Walker
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, Scope, Site
 from rom_builder.formats.dex_ids import MemberRef
@@ -19,6 +19,8 @@ from rom_builder.policy.profile import Gate
 ANSWERS = ("Z", "I", "Ljava/lang/String;", "Ljava/lang/Object;")
 """Types of what a call that reads a setting returns."""
 WRITES = ("put", "set", "remove", "edit", "apply", "commit", "add", "register")
+MAX_STATES_OF_APP = 2_000_000
+"""States of all walks through one app; a real one of two megabytes takes some tens of thousands."""
 ROUNDS = 6
 """Methods that hand on a gate's answer to each other; more are not followed."""
 
@@ -35,6 +37,7 @@ class Gates:
         self._gates = gates
         self._calls = {gate.call: i for i, gate in enumerate(gates) if gate.call}
         self._strings = {gate.string: i for i, gate in enumerate(gates) if gate.string}
+        self._budget = MAX_STATES_OF_APP
         self._walkers: dict[str, Walker] = {}
         self.methods: dict[str, int] = {}
         self._fields: dict[str, int] = {}
@@ -70,7 +73,9 @@ class Gates:
                 self._field_in(body),
             )
             self._walkers[body.key] = walker
-        return walker.walk(targets)
+        walk = walker.walk(targets, min(MAX_STATES, self._budget))
+        self._budget -= walk.states
+        return walk
 
     def _field_in(self, body: Body) -> Callable[[int], int | None]:
         ids = body.unit.ids

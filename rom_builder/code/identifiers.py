@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rom_builder.code.paths import Graph, defines
+from rom_builder.code.flow import Graph, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, Scope
 from rom_builder.code_facts import DataRead, Step

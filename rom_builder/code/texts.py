@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
-from rom_builder.code.paths import Graph, defines
+from rom_builder.code.flow import Graph, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, STATIC, Scope
 from rom_builder.findings import Location

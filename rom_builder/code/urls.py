@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from rom_builder.code.paths import NONZERO, Value, Walker, constants_at
+from rom_builder.code.flow import constants_at
+from rom_builder.code.paths import NONZERO, Value, Walker
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, OBJECT, STATIC, Scope
 from rom_builder.code.texts import STRING, Evaluator, Handed, Known

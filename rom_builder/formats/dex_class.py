@@ -120,7 +120,11 @@ class DexClasses:
         return [method for each in self.by_name.values() for method in self.methods_of(each)]
 
     def methods_of(self, each: ClassDef) -> Iterator[Method]:
-        """Yield the methods of one class, direct ones first."""
+        """Yield the methods of one class, direct ones first.
+
+        Raises:
+            ImageError: They are damaged, or of another class.
+        """
         if not each.data_offset:
             return
         reader = _Leb128(self._data, each.data_offset)
@@ -129,7 +133,10 @@ class DexClasses:
             for _ in range(count):
                 index += reader.unsigned()
                 access, code = reader.unsigned(), reader.unsigned()
-                yield Method(self.ids.method(index), index, access, code)
+                ref = self.ids.method(index)
+                if ref.owner != each.name:
+                    raise ImageError("a class lists the method of another", offset=reader.offset)
+                yield Method(ref, index, access, code)
 
     def static_fields(self, each: ClassDef) -> Iterator[tuple[MemberRef, Constant]]:
         """Yield the static fields of one class with the value they have before ``<clinit>``."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import random
 import zipfile
 from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rom_builder.check import check
-from rom_builder.code.programs import read_components
+from rom_builder.code.programs import Program, read_components
+from rom_builder.code.reading import read_service_code
+from rom_builder.code_facts import CodeRead
 from rom_builder.findings import Finding, Severity, Status
 from rom_builder.mechanisms import binding_models
 from rom_builder.packages import Packages
 from rom_builder.policy.load import load_policies
+from rom_builder.policy.profile import Profile
 from rom_builder.rom import open_rom
 
 from .look_alikes import DEX
@@ -193,3 +199,24 @@ def test_a_program_that_cannot_be_read_leaves_everything_unknown(tmp_path: Path)
     assert [part.path for part in report.unread] == ["system/app/LookAlike.apk!/classes.dex"]
     coded = [f for f in report.findings if f.rule in ("ROM104", "ROM107")]
     assert {f.status for f in coded} == {Status.UNKNOWN}
+
+
+@pytest.mark.parametrize("name", ["choice", "urls", "handler_sent", "trust_all", "identifiers"])
+def test_damage_leaves_a_report(tmp_path: Path, name: str) -> None:
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    libraries: dict[str, Program | None] = {}
+    rom = open_rom(make_rom(tmp_path, name))
+    whole = (DEX / f"{name}.dex").read_bytes()
+    chance = random.Random(name)
+    apk = tmp_path / "rom" / "system" / "app" / "LookAlike.apk"
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(chance.choice((1, 2, 5))):
+            data[chance.randrange(0x28, len(data))] = chance.randrange(256)
+        with zipfile.ZipFile(apk, "w") as out:
+            out.write(DEX / "AndroidManifest.xml", "AndroidManifest.xml")
+            out.writestr("classes.dex", bytes(data))
+        rom = open_rom(tmp_path / "rom")
+        facts = list(read_service_code(rom, Packages(rom), profile, libraries))
+        (read,) = [fact for fact in facts if isinstance(fact, CodeRead)]
+        assert bool(read.unread) == bool(rom.unread)
