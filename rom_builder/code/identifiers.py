@@ -66,7 +66,15 @@ FIELDS = {
 SETTINGS = {"android_id": "android-id"}
 """Names of settings, read through ``android.provider.Settings``."""
 
-HASHES = {"java.security.MessageDigest.digest", "java.security.MessageDigest.update"}
+TRANSFORMS = {
+    "java.security.MessageDigest.digest": "a hash",
+    "java.security.MessageDigest.update": "a hash",
+    "javax.crypto.Mac.doFinal": "a keyed hash",
+    "javax.crypto.Cipher.doFinal": "encryption",
+}
+"""Methods of the platform after which a value is no longer what it was."""
+PLAIN = ("Ljava/lang/String;", "Landroid/text/TextUtils;")
+"""Classes whose methods hand on what they are given, in another form."""
 
 
 @dataclass(frozen=True)
@@ -128,43 +136,40 @@ def _reads(scope: Scope, body: Body, sources: Sources) -> Iterator[tuple[str, st
 
 
 def _hashed(scope: Scope, body: Body, call: Instruction, sources: Sources) -> str:
-    """Return what the result of a call is hashed by before the method uses it otherwise."""
+    """Return what the result of a call is passed through before the method uses it otherwise."""
     graph = Graph(body.code)
-    ids = body.unit.ids
     held: set[int] = set()
-    at = call.address + call.size
+    at, result_held = call.address + call.size, True
     for _ in range(len(graph.at)):
         each = graph.at.get(at)
-        if each is None:
+        if each is None or not (held or result_held):
             return ""
-        if each.name == "move-result-object" and at == call.address + call.size:
-            held = {each.registers[0]}
-        elif each.code in INVOKES and held & set(each.registers):
-            ref = ids.method(each.operand)
+        if each.code in INVOKES and held & set(each.registers):
+            ref = body.unit.ids.method(each.operand)
             if ref.dotted in sources.hashes:
                 return f"an unsalted hash ({ref.dotted})"
-            if _is_hash(scope, each.code, ref):
-                return f"a hash ({ref.dotted})"
-            if not ref.owner.startswith(("Ljava/lang/String;", "Landroid/text/TextUtils;")):
+            if through := _passed_through(scope, each.code, ref):
+                return f"{through} ({ref.dotted})"
+            if ref.owner not in PLAIN:
                 return ""
+            result_held = True
         elif each.registers and defines(each.name):
-            moved = each.name.startswith("move") and len(each.registers) == 2
-            if moved and each.registers[1] in held:
-                held.add(each.registers[0])
-            else:
-                held.discard(each.registers[0])
-        following = graph.next[at]
-        if not following or not held:
-            return ""
-        at = following[0]
+            moved = (
+                each.name.startswith("move") and each.registers[1:2] and each.registers[1] in held
+            )
+            taken = each.name == "move-result-object" and result_held
+            (held.add if moved or taken else held.discard)(each.registers[0])
+            result_held = False
+        at = next(iter(graph.next[at]), -1)
     return ""
 
 
-def _is_hash(scope: Scope, code: int, ref: MemberRef) -> bool:
-    if ref.dotted in HASHES:
-        return True
+def _passed_through(scope: Scope, code: int, ref: MemberRef) -> str:
+    """Return what a call does to a value, itself or in the method of the app that it calls."""
+    if ref.dotted in TRANSFORMS:
+        return TRANSFORMS[ref.dotted]
     for target in scope.targets(code, ref):
         for _, used in scope.uses.by_method.get(target, ()):
-            if not isinstance(used, str) and used.dotted in HASHES:
-                return True
-    return False
+            if not isinstance(used, str) and used.dotted in TRANSFORMS:
+                return TRANSFORMS[used.dotted]
+    return ""

@@ -24,6 +24,7 @@ DEX_ENTRY = re.compile(r"classes\d*\.dex")
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml).
 NAME = 0x01010003
+HAS_CODE = 0x0101000C
 PERSISTENT = 0x0101000D
 ENABLED = 0x0101000E
 EXPORTED = 0x01010010
@@ -125,11 +126,13 @@ def read_program(rom: Rom, file: RomFile, *, is_app: bool) -> Program | None:
     """Return the code of an app or jar; None if it cannot be read, which the ROM then notes."""
     try:
         units = list(_units(rom, file))
-        components = tuple(read_components(Apk(rom, file))) if is_app else ()
+        apk = Apk(rom, file) if is_app else None
+        components = tuple(read_components(apk)) if apk else ()
+        no_code = apk is not None and apk.flag(HAS_CODE) is False
     except ImageError as error:
         rom.note_unread(error, file.name)
         return None
-    if not units:
+    if not units and not no_code:
         rom.note_unread(ImageError("has no bytecode that is read"), file.name)
         return None
     return Program(file.name, units, components)

@@ -29,6 +29,16 @@ def test_without_the_profile_a_hash_is_just_a_call() -> None:
     assert first.hashed == ""
 
 
+def test_a_digest_of_the_platform_is_a_hash() -> None:
+    app = scope("identifiers")
+    body = app.bodies["Lcom/example/Lookup;->digested(Ljava/security/MessageDigest;)V"]
+    (read,) = read_identifiers("x", "s", app, body, Sources(SOURCES, frozenset()))
+    assert (read.category, read.hashed) == (
+        "iccid",
+        "a hash (java.security.MessageDigest.digest)",
+    )
+
+
 def test_code_that_accepts_everybody_is_found_and_dead_code_told_apart() -> None:
     found = {each.what: each.reachable for each in read_trust_all("x", scope("trust_all"))}
     assert found == {

@@ -14,7 +14,7 @@ import yaml
 from rom_builder.check import check
 from rom_builder.code.programs import Program, read_components
 from rom_builder.code.reading import read_service_code
-from rom_builder.code_facts import CodeRead
+from rom_builder.code_facts import CodeRead, CodeUrl
 from rom_builder.findings import Finding, Severity, Status
 from rom_builder.mechanisms import binding_models
 from rom_builder.packages import Packages
@@ -199,6 +199,39 @@ def test_a_program_that_cannot_be_read_leaves_everything_unknown(tmp_path: Path)
     assert [part.path for part in report.unread] == ["system/app/LookAlike.apk!/classes.dex"]
     coded = [f for f in report.findings if f.rule in ("ROM104", "ROM107")]
     assert {f.status for f in coded} == {Status.UNKNOWN}
+
+
+def test_every_dex_file_of_an_app_is_read(tmp_path: Path) -> None:
+    rom = make_rom(tmp_path, "urls", library=False)
+    with zipfile.ZipFile(rom / "system" / "app" / "LookAlike.apk", "a") as apk:
+        apk.write(DEX / "library.dex", "classes2.dex")
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    opened = open_rom(rom)
+    facts = list(read_service_code(opened, Packages(opened), profile, {}))
+    parts = {fact.url: fact.parts for fact in facts if isinstance(fact, CodeUrl)}
+    assert [part.path for part in parts["http://api.example.com/pass/v3/user@id"]] == [
+        "system/app/LookAlike.apk!/classes2.dex",
+        "system/app/LookAlike.apk!/classes.dex",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [(b"cdex001\0", "a compact DEX is not read"), (b"", "not a DEX file")],
+)
+def test_code_that_is_not_read_is_said_and_never_passes(
+    tmp_path: Path, head: bytes, reason: str
+) -> None:
+    rom = make_rom(tmp_path, "boot")
+    with zipfile.ZipFile(rom / "system" / "app" / "LookAlike.apk", "w") as apk:
+        apk.write(DEX / "AndroidManifest.xml", "AndroidManifest.xml")
+        apk.writestr("classes.dex", head)
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    opened = open_rom(rom)
+    facts = list(read_service_code(opened, Packages(opened), profile, {}))
+    (read,) = [fact for fact in facts if isinstance(fact, CodeRead)]
+    assert read.unread == ("system/app/LookAlike.apk",)
+    assert reason in opened.unread[0].reason
 
 
 @pytest.mark.parametrize("name", ["choice", "urls", "handler_sent", "trust_all", "identifiers"])
