@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 from rom_builder.code.endpoints import read_endpoints, watch
+from rom_builder.code.reading import read_code
 from rom_builder.completeness import missing_parts, tops, without_system
 from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
@@ -126,6 +127,7 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         facts=(
             *facts,
             *readings,
+            *read_code(rom, packages, policies),
             *read_endpoints(rom, watches),
             *read_signing_certificates(rom, platform.sdk),
             *read_avb_keys(rom),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal, TypeVar
 
+from rom_builder.code_facts import CodeFact
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.network_security_answers import FILE_SINCE, App
 from rom_builder.formats.network_security_config import NetworkSecurityConfig
@@ -192,8 +193,8 @@ class VerifiedBoot:
     location: Location
 
 
-Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate | VerifiedBoot
-F = TypeVar("F", Package, Reading, NetworkSecurity, Endpoint, SigningCertificate, VerifiedBoot)
+Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate | VerifiedBoot | CodeFact
+F = TypeVar("F", bound=Fact)
 
 
 @dataclass(frozen=True, slots=True)

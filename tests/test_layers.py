@@ -24,6 +24,7 @@ ROWS = [
     {"keys"},
     {"key_files"},
     {"facts", "edits"},
+    {"code_facts"},
     {"findings", "policy"},
     {"formats"},
     {"tools", "files"},

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Say what signed an OTA package and whether recovery would accept it.",
     "keys": "Make signing keys and inspect keys, certificates and packages.",
     "policy": "Validate, show and list policies and profiles.",
+    "profile": "Try a profile on an image: where its code anchors are.",
     "explain": "Explain a rule: what it demands, why, and what it rests on.",
     "demo": "Write a small example ROM and walk it from failing to compliant.",
 }

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from struct import unpack_from
 from typing import overload
@@ -43,11 +44,19 @@ _UNREADABLE = {
 
 
 class Dex:
-    """A Dalvik executable; make one with :func:`parse_dex`."""
+    """A Dalvik executable; make one with :func:`parse_dex`.
+
+    Attributes:
+        data: The whole file.
+        version: Of the format, 35 to 41.
+        optimised: It comes from an odex file, whose code has operations of its own.
+        strings: Its strings.
+    """
 
     def __init__(self, data: bytes, version: int, string_count: int, strings_offset: int) -> None:
-        self._data = data
+        self.data = data
         self.version = version
+        self.optimised = False
         self.strings = DexStrings(data, string_count, strings_offset)
 
     def find_strings(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
@@ -114,6 +123,14 @@ class DexStrings(Sequence[str]):
                 position = starts[rank + 1]
             else:
                 return
+
+    def indexes_at(self, offset: int) -> Iterator[int]:
+        """Yield the index of every entry of the table that names the string at ``offset``."""
+        index = -1
+        with suppress(ValueError):
+            while True:
+                index = self._offsets.index(offset, index + 1)
+                yield index
 
     @cached_property
     def _offsets(self) -> tuple[int, ...]:

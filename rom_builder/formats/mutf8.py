@@ -7,6 +7,7 @@ a surrogate pair of three bytes each.
 from __future__ import annotations
 
 import re
+from struct import iter_unpack
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -28,6 +29,19 @@ def decode_mutf8(raw: bytes, errors: str = "surrogatepass") -> str:
     if _SURROGATE.search(text):
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return text
+
+
+def encode_mutf8(text: str) -> bytes:
+    r"""Encode text as modified UTF-8.
+
+    >>> encode_mutf8("a\0😀").hex(" ")
+    '61 c0 80 ed a0 bd ed b8 80'
+    """
+    if text.isascii():
+        return text.encode("ascii").replace(b"\0", b"\xc0\x80")
+    units = text.encode("utf-16-le", "surrogatepass")
+    split = "".join(chr(unit) for (unit,) in iter_unpack("<H", units))
+    return split.encode("utf-8", "surrogatepass").replace(b"\0", b"\xc0\x80")
 
 
 def utf16_length(text: str) -> int:

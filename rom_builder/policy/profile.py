@@ -40,6 +40,7 @@ Requirement = Literal[
 ]
 
 _PACKAGE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*"
+_CALL = r"[A-Za-z_$][\w$]*(\.[\w$]+)*\.(<init>|[\w$]+)"
 # Starts at the root, no empty part, no part that is . or ..
 _PATH = r"(/(?!\.{1,2}(/|$))[^/\\]+)+"
 
@@ -54,6 +55,7 @@ Package = Annotated[str, AfterValidator(pattern(_PACKAGE, "a package name such a
 DevicePath = Annotated[
     str, AfterValidator(pattern(_PATH, "a device path such as '/system/etc/example.xml'"))
 ]
+Call = Annotated[str, AfterValidator(pattern(_CALL, "a method such as 'com.example.Client.send'"))]
 Value = Annotated[
     str | bool | int,
     PlainValidator(_scalar),
@@ -139,20 +141,73 @@ class Setting(_Placed):
     requirement: Requirement = Field(description="The requirement that is configured here.")
 
 
-class Gate(Model):
-    """Code that asks whether the user has consented."""
+class Anchor(Model):
+    """A place in the bytecode, found by what survives renaming: a string constant or a call."""
 
-    string: Text = Field(description="A string constant that only the asking code has.")
+    string: Text | None = Field(
+        default=None, description="A string constant that only this code uses, in full."
+    )
+    call: Call | None = Field(
+        default=None,
+        description="A method that only this code calls, `com.example.Client.send`; "
+        "of the platform or a library, as the app's own names change with every build.",
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Any:
+        if (self.string is None) == (self.call is None):
+            message = "needs one of string and call"
+            raise problem_at((), {}, message)
+        return self
+
+    @property
+    def label(self) -> str:
+        """The anchor in words."""
+        return f"call of {self.call}" if self.call else f"string {self.string!r}"
 
 
-class Sink(Model):
+class Gate(Anchor):
+    """Code that asks whether the user has consented.
+
+    With a string: a method that reads the setting of that name and answers yes or no. With a call:
+    the call itself; true, or an object, is yes.
+    """
+
+    sinks: Annotated[tuple[Id, ...], AfterValidator(once)] = Field(
+        default=(), description="Kinds of sending that it allows; all where none is named."
+    )
+    agrees_to: Text | None = Field(
+        default=None,
+        description="What the user agrees to there, where that is not the service itself; "
+        "such a gate counts, with a warning.",
+    )
+
+
+class Sink(Anchor):
     """Code that sends."""
 
     id: Id = Field(description="Name of what is sent, such as `contact-lookup`.")
-    string: Text = Field(description="A string constant that only the sending code has.")
+    package: Package | None = Field(
+        default=None, description="Only code of this package; every program of the service else."
+    )
     sends: Annotated[tuple[Category, ...], AfterValidator(once)] = Field(
         default=(), description="Categories of data that it sends."
     )
+
+
+class Choice(Model):
+    """Where code says that the user made a choice."""
+
+    string: Text = Field(
+        description="Name under which a yes or no is passed on; the call that does so has both."
+    )
+
+
+class Source(Model):
+    """A method of the vendor's platform that returns data about the user or the device."""
+
+    call: Call = Field(description="The method, `com.example.telephony.Manager.getImsi`.")
+    reads: Category = Field(description="What it returns.")
 
 
 class Code(Model):
@@ -160,6 +215,20 @@ class Code(Model):
 
     gates: tuple[Gate, ...] = Field(default=(), description="Where consent is asked for.")
     sinks: tuple[Sink, ...] = Field(default=(), description="Where data leaves.")
+    choices: tuple[Choice, ...] = Field(
+        default=(), description="Where a user's choice is passed on; a constant there is none."
+    )
+    sources: tuple[Source, ...] = Field(
+        default=(), description="Further methods that return personal data or identifiers."
+    )
+    hashes: Annotated[tuple[Call, ...], AfterValidator(once)] = Field(
+        default=(), description="Further methods that hash what they are given, without a salt."
+    )
+    encrypted_by: Annotated[tuple[Text, ...], AfterValidator(once)] = Field(
+        default=(),
+        description="Ends of names of classes that encrypt a request before it is sent, such as "
+        "`SecureRequest`; http through them is not plain text.",
+    )
 
 
 class Profile(Model):
@@ -211,7 +280,7 @@ def load_profile(path: str | Path, bindings: Mapping[str, type[Binding]]) -> Pro
     """Return the profile in one file.
 
     Args:
-        path: A file; a shipped profile is found by :func:`rom_builder.policy.load.find_profile`.
+        path: A file; a shipped profile is named in :func:`rom_builder.policy.load.shipped`.
         bindings: Model of the options by name of mechanism.
 
     Raises:

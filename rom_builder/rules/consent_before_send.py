@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from rom_builder.code_facts import ConsentCheck, Outcome
 from rom_builder.facts import Facts
-from rom_builder.findings import Finding, Layer, Status
+from rom_builder.findings import Finding, Layer, Severity, Status
+from rom_builder.rules.code_evidence import evidence, gates_found, steps_of, unread_code
 from rom_builder.rules.readings import effective, evidence_of
 from rom_builder.rules.rule import Case, rule
 
@@ -30,8 +32,13 @@ def consent_before_send(case: Case, facts: Facts) -> Iterator[Finding]:
     """Registration, contact lookup and upload wait for consent.
 
     A service that obeys a configuration file passes when the file names every step that the policy
-    demands. For any other service the answer is in its code; where the bytecode was not examined the
-    answer is unknown, never a pass.
+    demands. For any other service the answer is in its code. There, each place that sends (a sink
+    of the profile) is followed back to everything that can start it. A path on which no branch
+    depends on a yes of one of the profile's gates fails, and is shown step by step. Paths that all
+    pass a gate pass.
+
+    Unknown: the code was not read or has none of the anchors; a path comes from where it cannot be
+    followed (reflection, messages, an interface whose caller is not in the ROM's programs).
     """
     consent = case.demand.consent
     if consent is None or not consent.before:
@@ -52,9 +59,66 @@ def consent_before_send(case: Case, facts: Facts) -> Iterator[Finding]:
             f"consent comes before {', '.join(consent.before)}",
             evidence_of(stated),
         )
-    if case.anatomy.code.sinks or not stated:
+    if case.anatomy.code.sinks:
+        for sending in consent.before:
+            yield from in_code(case, facts, sending)
+    elif not stated:
         yield case.finding(
             Status.UNKNOWN,
             "whether the code asks for consent before it sends was not established",
             layer=Layer.CODED,
+        )
+
+
+def in_code(case: Case, facts: Facts, sending: str) -> Iterator[Finding]:
+    """Judge one kind of sending by the paths that lead to it."""
+    checks = [c for c in facts.of(ConsentCheck, case.name) if c.sink == sending and not c.automatic]
+    failed = [check for check in checks if check.outcome is Outcome.NOT_ASKED]
+    open_ends = [check for check in checks if check.outcome in (Outcome.UNKNOWN, Outcome.UNREACHED)]
+    if not checks or not gates_found(case, facts, sending):
+        lacking = "gate" if checks else "sink"
+        yield case.finding(
+            Status.UNKNOWN,
+            f"no {lacking} of the profile for {sending} was found in the code",
+            layer=Layer.CODED,
+            selector=sending,
+        )
+    elif failed:
+        yield case.finding(
+            Status.FAIL,
+            f"{sending} can start without a consent check: {failed[0].steps[0].text}",
+            steps_of(failed),
+            layer=Layer.CODED,
+            selector=sending,
+        )
+    elif open_ends or unread_code(case, facts):
+        yield case.finding(
+            Status.UNKNOWN,
+            f"not every path to {sending} could be followed to its start",
+            tuple(e for check in open_ends for e in evidence(check.unknown or check.steps)),
+            layer=Layer.CODED,
+            selector=sending,
+        )
+    else:
+        yield case.finding(
+            Status.PASS,
+            f"every path to {sending} that was found passes a consent check",
+            steps_of(checks),
+            layer=Layer.CODED,
+            selector=sending,
+        )
+        yield from other_agreement(case, checks, sending)
+
+
+def other_agreement(case: Case, checks: Iterable[ConsentCheck], sending: str) -> Iterator[Finding]:
+    """Warn where the consent that is asked for was given to something else."""
+    others = sorted({other for check in checks for other in check.agrees_to})
+    if others:
+        yield case.finding(
+            Status.FAIL,
+            f"what allows {sending} is the user's agreement to {', '.join(others)}",
+            steps_of(checks),
+            layer=Layer.CODED,
+            severity=Severity.WARNING,
+            selector=f"{sending} by other agreement",
         )

@@ -80,9 +80,12 @@ def test_options_of_the_mechanism_stand_beside_the_common_keys(write: Write) -> 
           "4:32: '/a//b' is not a device path such as '/system/etc/example.xml'",
           "4:39: '/a/' is not a device path such as '/system/etc/example.xml'",
           "4:44: '/..' is not a device path such as '/system/etc/example.xml'"]),
+        ("code: {gates: [{sinks: [a]}], sinks: [{id: a, string: x, call: a.B.c}]}",
+         ["4:16: needs one of string and call", "4:39: needs one of string and call"]),
+        ("code: {gates: [{call: isOn}]}",
+         ["4:23: 'isOn' is not a method such as 'com.example.Client.send'"]),
         ("code: {sinks: [{id: a, strng: x, sends: [imie]}]}",
-         ["4:16: missing key 'string' in code.sinks[0]",
-          "4:24: unknown key 'strng'; did you mean 'string'?",
+         ["4:24: unknown key 'strng'; did you mean 'string'?",
           "4:42: 'imie' is not one of imei, imsi, iccid, own-number, recipient-number, contacts,"
           " message-body, location, cell, carrier-name, mac, serial, android-id, wifi-ssid,"
           " app-usage; did you mean 'imei'?"]),

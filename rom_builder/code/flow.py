@@ -1,0 +1,115 @@
+"""Where control goes inside a method, and what operations do to registers."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from rom_builder.code.programs import Body
+from rom_builder.errors import ImageError
+from rom_builder.formats.dex_code import Code
+from rom_builder.formats.dex_instructions import Instruction
+
+_NO_RESULT = re.compile(
+    r"if-|return|throw|monitor|[aisp]put|invoke|goto|nop|fill-|filled|packed|sparse|sput|iput|check-cast"
+    r"|execute|breakpoint"
+)
+_CAN_THROW = re.compile(
+    r"invoke|execute|throw|new-|check-cast|instance-of|monitor|[ais]get|[ais]put|array-length|fill"
+    r"|const-class|const-string|div-int|rem-int|div-long|rem-long"
+)
+
+
+@lru_cache(maxsize=512)
+def defines(name: str) -> bool:
+    """Say whether an operation writes its first register."""
+    return not _NO_RESULT.match(name)
+
+
+@lru_cache(maxsize=512)
+def is_wide(name: str) -> bool:
+    """Say whether an operation writes two registers."""
+    head = name.removesuffix("/2addr")
+    return "-wide" in head or (
+        head.endswith(("-long", "-double")) and not head.startswith(("cmp", "cmpl", "cmpg"))
+    )
+
+
+@lru_cache(maxsize=512)
+def can_throw(name: str) -> bool:
+    """Say whether an operation may go to an exception handler."""
+    return bool(_CAN_THROW.match(name))
+
+
+class Graph:
+    """Where control goes from each instruction of a method.
+
+    Raises:
+        ImageError: The code is damaged: a branch leaves it or lands inside an instruction.
+    """
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.at = {each.address: each for each in code.instructions}
+        self._handlers: dict[int, tuple[int, ...]] = {}
+        for guarded in code.guarded:
+            landing = tuple(address for address, _ in guarded.handlers)
+            for each in code.instructions:
+                if guarded.start <= each.address < guarded.end and can_throw(each.name):
+                    self._handlers[each.address] = landing
+        self.next = {each.address: self._after(each) for each in code.instructions}
+        for each in code.instructions:
+            for address in (*self.next[each.address], *self.handlers(each.address)):
+                if address not in self.at:
+                    place = code.byte_offset(each.address)
+                    raise ImageError(f"control goes to unit {address}, where none is", offset=place)
+
+    def handlers(self, address: int) -> tuple[int, ...]:
+        """Return where an exception of an instruction may land."""
+        return self._handlers.get(address, ())
+
+    def _after(self, each: Instruction) -> tuple[int, ...]:
+        if each.name.startswith(("return", "throw")):
+            after: tuple[int, ...] = ()
+        elif each.name.startswith("goto"):
+            after = (each.target,)
+        elif each.name.startswith("if-"):
+            after = (each.address + each.size, each.target)
+        elif each.name.endswith("-switch"):
+            after = (each.address + each.size, *dict.fromkeys(self.code.targets(each)))
+        else:
+            after = (each.address + each.size,)
+        # Padding before a table falls through into it, in code that is never reached.
+        return tuple(address for address in after if address in self.at or each.name != "nop")
+
+
+def constants_at(body: Body, address: int) -> dict[int, int]:
+    """Return the registers that hold one and the same constant on every path to an address.
+
+    Raises:
+        ImageError: The code is damaged.
+    """
+    graph = Graph(body.code)
+    held: dict[int, dict[int, int]] = {0: {}}
+    queue = [0]
+    while queue:
+        at = queue.pop()
+        each = graph.at[at]
+        then = dict(held[at])
+        if each.registers and defines(each.name):
+            value: int | None = None
+            if each.name.startswith("const") and "-" not in each.name.partition("/")[0]:
+                value = each.operand
+            elif each.name.startswith("move") and len(each.registers) == 2:
+                value = then.get(each.registers[1])
+            for register in (each.registers[0], each.registers[0] + is_wide(each.name)):
+                then.pop(register, None)
+            if value is not None:
+                then[each.registers[0]] = value
+        for after in (*graph.next[at], *graph.handlers(at)):
+            known = held.get(after)
+            merged = then if known is None else dict(known.items() & then.items())
+            if known != merged:
+                held[after] = merged
+                queue.append(after)
+    return held.get(address, {})

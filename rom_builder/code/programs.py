@@ -1,0 +1,202 @@
+"""Programs as they lie in a ROM: their DEX files, and what a manifest has the system start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from rom_builder.errors import ImageError
+from rom_builder.findings import Location
+from rom_builder.formats.axml import Element
+from rom_builder.formats.dex import Dex, parse_dex
+from rom_builder.formats.dex_class import DexClasses, Method
+from rom_builder.formats.dex_code import Code, parse_code
+from rom_builder.formats.dex_ids import DexIds
+from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED
+from rom_builder.formats.odex import MAGIC, parse_odex
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.packages import Apk
+from rom_builder.rom import READ_LIMIT, Rom, RomFile
+
+DEX_ENTRY = re.compile(r"classes\d*\.dex")
+
+# Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml).
+NAME = 0x01010003
+HAS_CODE = 0x0101000C
+PERSISTENT = 0x0101000D
+ENABLED = 0x0101000E
+EXPORTED = 0x01010010
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What the system starts by the manifest.
+
+    Attributes:
+        kind: ``activity``, ``service``, ``receiver``, ``provider`` or ``application``.
+        name: Descriptor of its class.
+        exported: Other apps can start it.
+        actions: What its intent filters name.
+        persistent: The application runs from the start of the device.
+    """
+
+    kind: str
+    name: str
+    exported: bool
+    actions: tuple[str, ...]
+    persistent: bool = False
+
+
+class Unit:
+    """One DEX file of a program.
+
+    Raises:
+        ImageError: Its tables are damaged; on access, what is read is damaged.
+    """
+
+    def __init__(self, name: str, dex: Dex) -> None:
+        self.name = name
+        self.dex = dex
+        self.ids = DexIds(dex)
+        self.classes = DexClasses(self.ids)
+        self.operations = OPTIMISED if dex.optimised else OPERATIONS
+
+
+class Body:
+    """A method with its code.
+
+    Attributes:
+        key: Its whole name, as smali writes it.
+    """
+
+    __slots__ = ("_code", "key", "method", "unit")
+
+    def __init__(self, unit: Unit, method: Method) -> None:
+        self.unit = unit
+        self.method = method
+        self.key = method.ref.key
+        self._code: Code | None = None
+
+    @property
+    def code(self) -> Code:
+        """The code.
+
+        Raises:
+            ImageError: It is damaged.
+        """
+        if self._code is None:
+            self._code = parse_code(
+                self.unit.dex.data, self.method.code_offset, self.unit.operations
+            )
+        return self._code
+
+    def place(self, address: int = 0) -> Location:
+        """Return where an instruction lies in the ROM."""
+        return Location(self.unit.name, self.code.byte_offset(address))
+
+    @property
+    def title(self) -> str:
+        """Class and name as Java writes them."""
+        return self.method.ref.dotted
+
+
+@dataclass
+class Program:
+    """The code of one installed file.
+
+    Attributes:
+        name: Where it lies in the input.
+        units: Its DEX files; the first that defines a class counts.
+        components: What the system starts of it; none for a library.
+    """
+
+    name: str
+    units: list[Unit]
+    components: tuple[Component, ...] = ()
+
+    @cached_property
+    def by_class(self) -> dict[str, Component]:
+        """Components by the descriptor of their class."""
+        return {component.name: component for component in self.components}
+
+
+def read_program(rom: Rom, file: RomFile, *, is_app: bool) -> Program | None:
+    """Return the code of an app or jar; None if it cannot be read, which the ROM then notes."""
+    try:
+        units = list(_units(rom, file))
+        apk = Apk(rom, file) if is_app else None
+        components = tuple(read_components(apk)) if apk else ()
+        no_code = apk is not None and apk.flag(HAS_CODE) is False
+    except ImageError as error:
+        rom.note_unread(error, file.name)
+        return None
+    if not units and not no_code:
+        rom.note_unread(ImageError("has no bytecode that is read"), file.name)
+        return None
+    return Program(file.name, units, components)
+
+
+def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
+    archive = ZipArchive(rom.open(file), lenient=True)
+    entries = {name: entry for name, entry in archive.entries.items() if DEX_ENTRY.fullmatch(name)}
+    for inner in sorted(entries, key=lambda each: (len(each), each)):
+        name, entry = f"{file.name}!/{inner}", entries[inner]
+        try:
+            yield Unit(name, parse_dex(archive.read(entry, limit=READ_LIMIT)))
+        except ImageError as error:
+            raise error.within(name) from error
+    if not entries:
+        stem = file.name.rpartition(".")[0]
+        optimised = rom.by_name.get(f"{stem}.odex")
+        if optimised is not None:
+            data = rom.read(optimised)
+            if not data.startswith(MAGIC):
+                raise ImageError("compiled code is not read", path=optimised.name)
+            try:
+                yield Unit(optimised.name, parse_odex(data))
+            except ImageError as error:
+                raise error.within(optimised.name) from error
+
+
+def read_components(apk: Apk) -> Iterator[Component]:
+    """Yield what the manifest has the system start.
+
+    Raises:
+        ImageError: The manifest is damaged.
+    """
+    application = apk.application
+    if application is None:
+        return
+    name = _class_name(apk, application)
+    if name:
+        persistent = bool(apk.boolean(application.attribute(PERSISTENT)))
+        yield Component("application", name, False, (), persistent)
+    for kind in ("activity", "service", "receiver", "provider"):
+        for element in application.children_named(kind):
+            name = _class_name(apk, element)
+            if not name or apk.boolean(element.attribute(ENABLED)) is False:
+                continue
+            filters = element.children_named("intent-filter")
+            actions = tuple(
+                action.as_string() or ""
+                for each in filters
+                for found in each.children_named("action")
+                if (action := found.attribute(NAME))
+            )
+            stated = apk.boolean(element.attribute(EXPORTED))
+            exported = bool(filters) or kind == "provider" if stated is None else stated
+            yield Component(kind, name, exported, actions)
+
+
+def _class_name(apk: Apk, element: Element) -> str | None:
+    attribute = element.attribute(NAME)
+    name = attribute.as_string() if attribute else None
+    if not name:
+        return None
+    if name.startswith("."):
+        name = apk.package + name
+    elif "." not in name:
+        name = f"{apk.package}.{name}"
+    return f"L{name.replace('.', '/')};"

@@ -1,0 +1,171 @@
+"""From the programs of a service to facts about its code; one place that knows all the readers."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rom_builder.code.choices import read_constant_choices
+from rom_builder.code.consent import PathsTo
+from rom_builder.code.gates import Gates, call_sites
+from rom_builder.code.identifiers import SOURCES, Sources, read_identifiers
+from rom_builder.code.programs import Body, Program, read_program
+from rom_builder.code.scope import Scope, Site
+from rom_builder.code.trust_all import read_trust_all
+from rom_builder.code.urls import Urls
+from rom_builder.code_facts import AnchorFound, CodeFact, CodeRead, ConsentCheck, Step
+from rom_builder.errors import ImageError
+from rom_builder.packages import Packages
+from rom_builder.policy.load import Policies
+from rom_builder.policy.profile import Anchor, Profile, Sink
+from rom_builder.rom import Rom, RomFile
+
+
+def read_code(rom: Rom, packages: Packages, policies: Policies) -> Iterator[CodeFact]:
+    """Yield what the code of every service of the policies shows; what cannot be read is noted.
+
+    Services whose profile has no sinks are not examined.
+    """
+    libraries: dict[str, Program | None] = {}
+    for _, profile in policies.services:
+        if profile.code.sinks:
+            yield from read_service_code(rom, packages, profile, libraries)
+
+
+def read_service_code(
+    rom: Rom, packages: Packages, profile: Profile, libraries: dict[str, Program | None]
+) -> Iterator[CodeFact]:
+    """Yield what the code of one service shows.
+
+    Args:
+        rom: The ROM; what cannot be read is noted in its list of unread parts.
+        packages: Its apps.
+        profile: Where the service lives.
+        libraries: Programs read before, by name; grows.
+    """
+    shared = []
+    for file in _library_files(rom, profile):
+        if file.name not in libraries:
+            libraries[file.name] = read_program(rom, file, is_app=False)
+        shared.append((file.name, libraries[file.name]))
+    usable = [program for _, program in shared if program is not None]
+    unread = [name for name, program in shared if program is None]
+    read = [program.name for program in usable]
+    anchors = _Anchors(profile)
+    for file, package in packages.described:
+        if package.name not in profile.packages:
+            continue
+        program = read_program(rom, file, is_app=True)
+        if program is None:
+            unread.append(file.name)
+            continue
+        try:
+            yield from list(_App(profile, package.name, Scope(program, usable), anchors).read())
+            read.append(file.name)
+        except ImageError as error:
+            rom.note_unread(error, file.name)
+            unread.append(file.name)
+    yield from anchors.found()
+    yield CodeRead(profile.id, tuple(read), tuple(unread))
+
+
+def _library_files(rom: Rom, profile: Profile) -> Iterator[RomFile]:
+    for path, file in sorted(rom.files.items()):
+        if any(fnmatch.fnmatchcase(path, glob) for glob in profile.code_files):
+            yield file
+
+
+class _Anchors:
+    """Collects where the anchors of a profile were found, over all of its programs."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._methods: dict[tuple[str, int], dict[Step, None]] = defaultdict(dict)
+
+    def add(self, role: str, index: int, body: Body, address: int) -> None:
+        """Note one place."""
+        self._methods[role, index][Step(body.title, body.place(address))] = None
+
+    def found(self) -> Iterator[AnchorFound]:
+        """Yield one fact per anchor, also for those that were found nowhere."""
+        code = self._profile.code
+        labels = [
+            *(("gate", i, gate.label, "") for i, gate in enumerate(code.gates)),
+            *(("sink", i, sink.label, sink.id) for i, sink in enumerate(code.sinks)),
+            *(("choice", i, f"string {c.string!r}", "") for i, c in enumerate(code.choices)),
+        ]
+        for role, index, label, sink in labels:
+            methods = tuple(self._methods[role, index])
+            yield AnchorFound(self._profile.id, role, label, sink, methods)
+
+
+@dataclass
+class _App:
+    """One app of a service, examined."""
+
+    profile: Profile
+    package: str
+    scope: Scope
+    anchors: _Anchors
+
+    def read(self) -> Iterator[CodeFact]:
+        code = self.profile.code
+        gates = Gates(self.scope, code.gates)
+        for index, sites in gates.anchors.items():
+            for site in sites:
+                self.anchors.add("gate", index, self.scope.bodies[site.method], site.address)
+        sinks: dict[str, tuple[str, ...]] = {}
+        sources = Sources(
+            {**SOURCES, **{source.call: source.reads for source in code.sources}},
+            frozenset(code.hashes),
+        )
+        for number, sink in enumerate(code.sinks):
+            for key, addresses in self._places(sink).items():
+                body = self.scope.bodies[key]
+                self.anchors.add("sink", number, body, addresses[0])
+                sinks[key] = (*sinks.get(key, ()), sink.id)
+                yield from self._consent(gates, sink, body, addresses)
+                yield from read_identifiers(self.profile.id, sink.id, self.scope, body, sources)
+        for number, choice in enumerate(code.choices):
+            for site in self.scope.uses.strings.get(choice.string, ()):
+                self.anchors.add("choice", number, self.scope.bodies[site.method], site.address)
+            yield from read_constant_choices(self.profile.id, self.scope, choice.string)
+        yield from Urls(self.profile.id, self.scope, code.encrypted_by, sinks).read()
+        yield from read_trust_all(self.profile.id, self.scope)
+
+    def _places(self, sink: Sink) -> Mapping[str, list[int]]:
+        """Return the addresses of a sink by the method that holds it."""
+        found: dict[str, list[int]] = defaultdict(list)
+        if sink.package is None or sink.package == self.package:
+            for site in anchor_sites(self.scope, sink):
+                found[site.method].append(site.address)
+        return found
+
+    def _consent(
+        self, gates: Gates, sink: Sink, body: Body, addresses: list[int]
+    ) -> Iterator[ConsentCheck]:
+        stated = self.profile.code.gates
+        only = frozenset(i for i, g in enumerate(stated) if not g.sinks or sink.id in g.sinks)
+        for automatic in (False, True):
+            found = PathsTo(self.scope, gates, only, automatic).follow(body, addresses)
+            others = {stated[gate].agrees_to for gate in found.asked.values()}
+            yield ConsentCheck(
+                service=self.profile.id,
+                sink=sink.id,
+                automatic=automatic,
+                outcome=found.outcome,
+                steps=found.path if found.path is not None else tuple(found.asked),
+                unknown=tuple(found.unknown),
+                agrees_to=tuple(sorted(other for other in others if other)),
+                location=body.place(addresses[0]),
+            )
+
+
+def anchor_sites(scope: Scope, anchor: Anchor) -> Iterator[Site]:
+    """Yield where an anchor stands in an app."""
+    if anchor.call is not None:
+        yield from call_sites(scope, anchor.call)
+    else:
+        yield from scope.uses.strings.get(anchor.string or "", ())

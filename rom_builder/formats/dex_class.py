@@ -1,0 +1,216 @@
+"""The classes that a DEX file defines: what they extend, their members, their constants.
+
+``class_def_item``, 32 bytes, little-endian u32 each; header field 0x60 counts them, 0x64 is their
+offset (https://source.android.com/docs/core/runtime/dex-format):
+
+======  =========================================================
+offset  field
+======  =========================================================
+0       type
+4       access flags
+8       superclass type, 0xffffffff for none
+12      offset of the interfaces (``type_list``), 0 for none
+16      string with the name of the source file
+20      offset of annotations
+24      offset of the class data, 0 for none
+28      offset of the initial values of static fields, 0 for none
+======  =========================================================
+
+Class data are ULEB128: the sizes of four lists (static fields, instance fields, direct methods,
+virtual methods), then per field the index (as the difference to the one before) and access flags,
+per method also the offset of its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from struct import iter_unpack, unpack_from
+
+from rom_builder.errors import ImageError
+from rom_builder.formats.dex_ids import DexIds, MemberRef, type_list
+
+NO_INDEX = 0xFFFFFFFF
+MAX_INTERFACES = 0xFFFF
+ACC_STATIC = 0x8
+ACC_ABSTRACT = 0x400
+ACC_INTERFACE = 0x200
+
+VALUE_STRING, VALUE_NULL, VALUE_BOOLEAN = 0x17, 0x1E, 0x1F
+VALUE_ARRAY, VALUE_ANNOTATION = 0x1C, 0x1D
+
+Constant = str | int | bool | None
+"""Initial value of a static field; None for null and for what is neither text nor whole number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that the file defines.
+
+    Attributes:
+        index: In the table of methods.
+        access: Flags of the DEX format.
+        code_offset: Where its code item lies in the file, 0 if it has none.
+    """
+
+    ref: MemberRef
+    index: int
+    access: int
+    code_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDef:
+    """A class that the file defines; its members are read by :meth:`DexClasses.methods`.
+
+    Attributes:
+        name: Descriptor.
+        superclass: Descriptor, None only for ``java.lang.Object``.
+        data_offset: Where its members lie in the file, 0 if it has none.
+        values_offset: Where the initial values of its static fields lie, 0 if all are zero.
+    """
+
+    name: str
+    access: int
+    superclass: str | None
+    interfaces: tuple[str, ...]
+    data_offset: int
+    values_offset: int
+
+
+class DexClasses:
+    """The classes of one DEX file.
+
+    Raises:
+        ImageError: The table does not fit the file; on access, a class is damaged.
+    """
+
+    def __init__(self, ids: DexIds) -> None:
+        self.ids = ids
+        self._data = ids.dex.data
+        count, offset = unpack_from("<2I", self._data, 0x60)
+        if count and not 0x70 <= offset <= len(self._data) - 32 * count:
+            raise ImageError(f"a table of {count} classes does not fit", offset=0x60)
+        self._rows = list(iter_unpack("<8I", self._data[offset : offset + 32 * count]))
+
+    @cached_property
+    def by_name(self) -> dict[str, ClassDef]:
+        """Every class by its descriptor."""
+        found: dict[str, ClassDef] = {}
+        for type_index, access, parent, interfaces, _, _, data, values in self._rows:
+            name = self.ids.type(type_index)
+            listed = type_list(self._data, interfaces, MAX_INTERFACES)
+            found.setdefault(
+                name,
+                ClassDef(
+                    name,
+                    access,
+                    None if parent == NO_INDEX else self.ids.type(parent),
+                    tuple(map(self.ids.type, listed)),
+                    data,
+                    values,
+                ),
+            )
+        return found
+
+    @cached_property
+    def methods(self) -> list[Method]:
+        """Every method of every class."""
+        return [method for each in self.by_name.values() for method in self.methods_of(each)]
+
+    def methods_of(self, each: ClassDef) -> Iterator[Method]:
+        """Yield the methods of one class, direct ones first.
+
+        Raises:
+            ImageError: They are damaged, or of another class.
+        """
+        if not each.data_offset:
+            return
+        reader = _Leb128(self._data, each.data_offset)
+        for count in self._member_counts(reader)[1]:
+            index = 0
+            for _ in range(count):
+                index += reader.unsigned()
+                access, code = reader.unsigned(), reader.unsigned()
+                ref = self.ids.method(index)
+                if ref.owner != each.name:
+                    raise ImageError("a class lists the method of another", offset=reader.offset)
+                yield Method(ref, index, access, code)
+
+    def static_fields(self, each: ClassDef) -> Iterator[tuple[MemberRef, Constant]]:
+        """Yield the static fields of one class with the value they have before ``<clinit>``."""
+        if not each.data_offset:
+            return
+        reader = _Leb128(self._data, each.data_offset)
+        start = self._member_counts(reader, skip=False)[0][0]
+        values = iter(self._values(each.values_offset))
+        index = 0
+        for _ in range(start):
+            index += reader.unsigned()
+            reader.unsigned()
+            yield self.ids.field(index), next(values, None)
+
+    def _member_counts(
+        self, reader: _Leb128, *, skip: bool = True
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        counts = [reader.unsigned() for _ in range(4)]
+        if sum(counts) > len(self._data):
+            raise ImageError(f"{sum(counts)} members of one class", offset=reader.offset)
+        if skip:
+            for _ in range(2 * (counts[0] + counts[1])):
+                reader.unsigned()
+        return (counts[0], counts[1]), (counts[2], counts[3])
+
+    def _values(self, offset: int) -> Iterator[Constant]:
+        """Yield an ``encoded_array``, up to the first value that itself holds values."""
+        if not offset:
+            return
+        reader = _Leb128(self._data, offset)
+        for _ in range(reader.unsigned()):
+            head = reader.byte()
+            kind, size = head & 0x1F, head >> 5
+            if kind in (VALUE_ARRAY, VALUE_ANNOTATION):
+                return
+            if kind == VALUE_BOOLEAN:
+                yield bool(size)
+            elif kind == VALUE_NULL:
+                yield None
+            else:
+                raw = reader.take(size + 1)
+                number = int.from_bytes(raw, "little", signed=kind != VALUE_STRING)
+                whole = kind in (0x00, 0x02, 0x03, 0x04, 0x06)
+                yield self.ids.string(number) if kind == VALUE_STRING else number if whole else None
+
+
+class _Leb128:
+    def __init__(self, data: bytes, offset: int) -> None:
+        self._data = data
+        self.offset = offset
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def take(self, size: int) -> bytes:
+        raw = self._data[self.offset : self.offset + size]
+        if len(raw) != size:
+            raise ImageError("class data run past the end of the file", offset=self.offset)
+        self.offset += size
+        return raw
+
+    def unsigned(self) -> int:
+        data, offset = self._data, self.offset
+        value = shift = 0
+        try:
+            while True:
+                byte = data[offset]
+                offset += 1
+                value |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    self.offset = offset
+                    return value
+                shift += 7
+                if shift > 28:
+                    raise ImageError("a number of more than five bytes", offset=offset)
+        except IndexError:
+            raise ImageError("class data run past the end of the file", offset=offset) from None
