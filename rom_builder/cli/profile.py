@@ -16,7 +16,12 @@ SHOWN = 8
 
 @click.group()
 def profile() -> None:
-    """Work with profiles: where a service lives in a ROM."""
+    """Work with profiles: where a service lives in a ROM.
+
+    \b
+    Example:
+      rom-builder profile test miui-cloud-messaging rom/
+    """
 
 
 @profile.command("test")
@@ -24,7 +29,7 @@ def profile() -> None:
 @click.argument("image", type=click.Path(path_type=Path))
 @click.pass_context
 def test_(ctx: click.Context, profile: str, image: Path) -> None:
-    r"""Show where the code anchors of PROFILE (a file, or a shipped id) are in IMAGE.
+    """Show where the code anchors of PROFILE (a file, or a shipped id) are in IMAGE.
 
     Also says for each sink whether consent is asked for on the paths that lead there. Exit code 0:
     every anchor was found. 1: one was found nowhere. 2: it could not be done, or code is unread.
