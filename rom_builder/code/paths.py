@@ -75,7 +75,7 @@ class Walk:
     """What a walk found.
 
     Attributes:
-        reached: For each target that was reached, the addresses of the branches on one path to it.
+        reached: The targets that were reached without consent.
         asked: Gates whose positive answer ended a path, with the address of the test.
         relied_on: The same for answers that were kept in a field.
         stores: Indexes of the fields that a gate's answer is kept in.
@@ -84,7 +84,7 @@ class Walk:
         states: How many places, told apart by what is known there, were seen.
     """
 
-    reached: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    reached: set[int] = dataclasses.field(default_factory=set)
     asked: set[tuple[int, int]] = dataclasses.field(default_factory=set)
     relied_on: set[tuple[int, int]] = dataclasses.field(default_factory=set)
     stores: set[tuple[int, int]] = dataclasses.field(default_factory=set)
@@ -152,15 +152,15 @@ class Walker:
         if not self.code.instructions:
             return found
         start: tuple[int, frozenset[tuple[object, Value]]] = (0, frozenset((given or {}).items()))
-        came: dict[object, object] = {start: None}
+        seen = {start}
         queue = [start]
         for state in queue:
             if len(queue) > limit:
                 found.complete = False
                 break
             address, facts = state
-            if address in wanted and address not in found.reached:
-                found.reached[address] = self._trail(came, state)
+            if address in wanted:
+                found.reached.add(address)
             known: Known = dict(facts)  # type: ignore[arg-type]
             each = self.graph.at[address]
             if each.name.startswith("return"):
@@ -173,20 +173,11 @@ class Walker:
                     if not isinstance(name, int) or name in live or name == RESULT
                 )
                 following = (after, kept)
-                if following not in came:
-                    came[following] = state
+                if following not in seen:
+                    seen.add(following)
                     queue.append(following)
         found.states = len(queue)
         return found
-
-    def _trail(self, came: Mapping[object, object], state: object) -> tuple[int, ...]:
-        trail: list[int] = []
-        while state is not None:
-            address: int = state[0]  # type: ignore[index]
-            if self.graph.at[address].name.startswith("if-"):
-                trail.append(address)
-            state = came[state]
-        return tuple(reversed(trail))
 
     def _note_return(self, each: Instruction, known: Known, found: Walk) -> None:
         if each.registers:

@@ -11,11 +11,11 @@ from rom_builder.code.choices import read_constant_choices
 from rom_builder.code.consent import PathsTo
 from rom_builder.code.gates import Gates, call_sites
 from rom_builder.code.identifiers import SOURCES, Sources, read_identifiers
-from rom_builder.code.programs import Body, Program, read_program
-from rom_builder.code.scope import Scope, Site
+from rom_builder.code.programs import Body, Program, Unit, read_program
+from rom_builder.code.scope import CONST_STRING, Scope, Site
 from rom_builder.code.trust_all import read_trust_all
 from rom_builder.code.urls import Urls
-from rom_builder.code_facts import AnchorFound, CodeFact, CodeRead, ConsentCheck, Step
+from rom_builder.code_facts import AnchorFound, CodeFact, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.errors import ImageError
 from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
@@ -67,6 +67,8 @@ def read_service_code(
         except ImageError as error:
             rom.note_unread(error, file.name)
             unread.append(file.name)
+    for library in usable:
+        yield from _sinks_in_library(rom, profile, library)
     yield from anchors.found()
     yield CodeRead(profile.id, tuple(read), tuple(unread))
 
@@ -75,6 +77,37 @@ def _library_files(rom: Rom, profile: Profile) -> Iterator[RomFile]:
     for path, file in sorted(rom.files.items()):
         if any(fnmatch.fnmatchcase(path, glob) for glob in profile.code_files):
             yield file
+
+
+def _sinks_in_library(rom: Rom, profile: Profile, library: Program) -> Iterator[ConsentCheck]:
+    """Yield an unknown for each sink that a library holds: who calls it there is not followed."""
+    texts = frozenset(s.string for s in profile.code.sinks if s.string and s.package is None)
+    for unit in library.units:
+        try:
+            for body, address, text in _strings_in(unit, texts):
+                why = f"{body.title} is in a library, whose callers are not followed"
+                step = Step(why, body.place(address))
+                for sink in profile.code.sinks:
+                    for automatic in (False, True) if sink.string == text else ():
+                        yield ConsentCheck(
+                            profile.id, sink.id, automatic, Outcome.UNKNOWN, (), (step,), (),
+                            step.location,
+                        )  # fmt: skip
+        except ImageError as error:
+            rom.note_unread(error, unit.name)
+
+
+def _strings_in(unit: Unit, texts: frozenset[str]) -> Iterator[tuple[Body, int, str]]:
+    """Yield where a file's code uses one of some texts; without them it is not looked at."""
+    indexes = set(unit.ids.string_indexes(texts))
+    if not indexes:
+        return
+    for method in unit.classes.methods:
+        if method.code_offset:
+            body = Body(unit, method)
+            for address, _, index in body.code.references(frozenset((CONST_STRING,))):
+                if index in indexes:
+                    yield body, address, unit.ids.string(index)
 
 
 class _Anchors:

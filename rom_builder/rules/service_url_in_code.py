@@ -56,7 +56,8 @@ def service_url_in_code(case: Case, facts: Facts) -> Iterator[Finding]:
         if plain:
             yield case.finding(
                 Status.FAIL,
-                f"the code sends to {host} over http ({len(plain)} addresses)",
+                f"the code sends to {host} over http: {plain[0].url}"
+                + (f" and {len(plain) - 1} more" if len(plain) > 1 else ""),
                 shown(plain),
                 layer=Layer.CODED,
                 selector=host,

@@ -42,7 +42,8 @@ def trust_all(case: Case, facts: Facts) -> Iterator[Finding]:
         if places:
             yield case.finding(
                 Status.FAIL,
-                f"{len(places)} places accept any certificate or host name"
+                ("one place accepts" if len(places) == 1 else f"{len(places)} places accept")
+                + " any certificate or host name"
                 + ("" if live else ", in code that nothing leads to"),
                 places,
                 layer=Layer.CODED,

@@ -14,7 +14,7 @@ import yaml
 from rom_builder.check import check
 from rom_builder.code.programs import Program, read_components
 from rom_builder.code.reading import read_service_code
-from rom_builder.code_facts import CodeRead, CodeUrl
+from rom_builder.code_facts import CodeRead, CodeUrl, ConsentCheck, Outcome
 from rom_builder.findings import Finding, Severity, Status
 from rom_builder.mechanisms import binding_models
 from rom_builder.packages import Packages
@@ -213,6 +213,20 @@ def test_every_dex_file_of_an_app_is_read(tmp_path: Path) -> None:
         "system/app/LookAlike.apk!/classes2.dex",
         "system/app/LookAlike.apk!/classes.dex",
     ]
+
+
+def test_a_sink_in_a_library_is_not_passed_over(tmp_path: Path) -> None:
+    rom = make_rom(tmp_path, "gate_dominates")
+    with zipfile.ZipFile(rom / "system" / "framework" / "vendor.jar", "w") as jar:
+        jar.write(DEX / "gate_after_sink.dex", "classes.dex")
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    opened = open_rom(rom)
+    facts = list(read_service_code(opened, Packages(opened), profile, {}))
+    checks = [f for f in facts if isinstance(f, ConsentCheck) and not f.automatic]
+    assert [check.outcome for check in checks] == [Outcome.ASKED, Outcome.UNKNOWN]
+    assert checks[1].unknown[0].text == (
+        "com.example.Lookup.query is in a library, whose callers are not followed"
+    )
 
 
 @pytest.mark.parametrize(
