@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Status
-from rom_builder.rules.readings import counted, effective, evidence_of
+from rom_builder.rules.readings import code_examined, counted, effective, evidence_of
 from rom_builder.rules.rule import Case, rule
 
 
@@ -39,7 +39,8 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
     A service that the policy forbids has to be absent: that it is off does not show that nobody can
     turn it on.
 
-    Unknown means that the default was found in no effective setting; it then lives in code.
+    A default that is in no effective setting lives in code. Where the profile has code anchors and the
+    code was read, ROM107 answers for it; otherwise the answer is unknown.
     """
     consent = case.demand.consent
     if consent is None or consent.mode is None:
@@ -76,8 +77,10 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
         seen = f"{counted(len(readings), 'setting')} only {show} a state"
         if not readings:
             seen = "no setting shows one"
+        examined = code_examined(case, facts)
         yield case.finding(
-            Status.UNKNOWN,
-            f"the default is in no effective setting ({seen}): it is up to the code",
+            Status.NOT_APPLICABLE if examined else Status.UNKNOWN,
+            f"the default is in no effective setting ({seen}): it is up to the code"
+            f"{', which was examined (ROM107)' if examined else ''}",
             evidence_of(readings),
         )

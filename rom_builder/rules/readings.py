@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rom_builder.facts import Reading
+from rom_builder.code_facts import CodeRead
+from rom_builder.facts import Facts, Reading
 from rom_builder.findings import Evidence, Strength
+from rom_builder.rules.rule import Case
 
 
 def evidence_of(readings: Iterable[Reading]) -> tuple[Evidence, ...]:
@@ -38,3 +40,9 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def effective(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     """Return the readings that the device acts on."""
     return tuple(r for r in readings if r.strength in (Strength.EFFECTIVE, Strength.CODE))
+
+
+def code_examined(case: Case, facts: Facts) -> bool:
+    """Say whether all the code of a service was read for the anchors of its profile."""
+    read = list(facts.of(CodeRead, case.name))
+    return bool(case.anatomy.code.sinks) and any(r.programs and not r.unread for r in read)

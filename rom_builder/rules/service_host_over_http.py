@@ -11,7 +11,7 @@ from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Str
 from rom_builder.formats.network_security_answers import FILE_SINCE
 from rom_builder.policy.models import host_matches
 from rom_builder.rules.cleartext_permitted import REFERENCES
-from rom_builder.rules.readings import counted, effective
+from rom_builder.rules.readings import code_examined, counted, effective
 from rom_builder.rules.rule import Case, rule
 
 
@@ -30,6 +30,9 @@ def service_host_over_http(case: Case, facts: Facts) -> Iterator[Finding]:
     files its profile names, such as a framework jar with its base addresses. That other programs
     know the host over http is said in the evidence and decides nothing. An http address proves that
     the program holds it, not that it is used; traffic that is encrypted above HTTP looks the same.
+
+    Where the code was read for the anchors of the profile, ROM208 says which addresses what the service
+    sends goes to; that one is spelled out is then a warning only.
 
     Where the platform restricts nothing (below API 24) and no http address is spelled out, the
     answer is unknown: addresses may be put together at run time.
@@ -59,6 +62,7 @@ def service_host_over_http(case: Case, facts: Facts) -> Iterator[Finding]:
             f" programs{also}",
             evidence_of(own),
             layer=Layer.CODED,
+            severity=Severity.WARNING if code_examined(case, facts) else None,
             selector=host,
         )
     if not failed and not restricted(case, facts):
