@@ -184,9 +184,12 @@ def test_an_interrupt_ends_at_once_and_leaves_nothing(tmp_path: Path, number: in
         # Shells start background jobs with interrupts ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(2)
-    assert process.poll() is None
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    try:
+        time.sleep(2)
+        assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert (process.returncode, out, err.strip()) == (130, b"", b"error: interrupted")
     assert not report.exists()
