@@ -6,6 +6,8 @@ RUN := $(VENV)/bin
 ROM ?=
 BENCH ?=
 ROUNDS ?= 20
+FUZZ ?=
+FUZZ_TIME ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 ifeq ($(CI),true)
@@ -34,7 +36,9 @@ bench: $(VENV)/.installed-dev ## Measure check and start-up (ROM=path, BENCH="--
 	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)
 	$(RUN)/python -m bench.help $(BENCH)
 
-fuzz: $(VENV)/.installed-dev ## Run the property tests again and again (ROUNDS=20)
+fuzz: $(VENV)/.installed-dev ## Fuzz every reader (FUZZ_TIME=60 seconds each, FUZZ="zip axml"), then the property tests (ROUNDS=20)
+	-$(RUN)/pip install --quiet --editable '.[fuzz]'
+	$(RUN)/python -m fuzz.fuzz --seconds $(FUZZ_TIME) $(FUZZ)
 	for round in $$(seq $(ROUNDS)); do \
 	    $(RUN)/pytest -n auto -m hypothesis --hypothesis-profile long || exit 1; \
 	done
