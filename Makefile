@@ -32,8 +32,10 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(VENV)/.installed-dev ## Measure check and start-up (ROM=path, BENCH="--runs 5 --save")
+bench: $(VENV)/.installed-dev ## Measure check, images, packages and start-up (ROM=path, BENCH="--runs 5 --save")
 	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)
+	$(RUN)/python -m bench.file_systems $(ROM) $(BENCH)
+	$(RUN)/python -m bench.inspect_ota $(BENCH)
 	$(RUN)/python -m bench.help $(BENCH)
 
 fuzz: $(VENV)/.installed-dev ## Fuzz every reader (FUZZ_TIME=60 seconds each, FUZZ="zip axml"), then the property tests (ROUNDS=20)
