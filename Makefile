@@ -6,6 +6,8 @@ RUN := $(VENV)/bin
 ROM ?=
 BENCH ?=
 ROUNDS ?= 20
+FUZZ ?=
+FUZZ_TIME ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 ifeq ($(CI),true)
@@ -30,11 +32,15 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(VENV)/.installed-dev ## Measure check and start-up (ROM=path, BENCH="--runs 5 --save")
+bench: $(VENV)/.installed-dev ## Measure check, images, packages and start-up (ROM=path, BENCH="--runs 5 --save")
 	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)
+	$(RUN)/python -m bench.file_systems $(ROM) $(BENCH)
+	$(RUN)/python -m bench.inspect_ota $(BENCH)
 	$(RUN)/python -m bench.help $(BENCH)
 
-fuzz: $(VENV)/.installed-dev ## Run the property tests again and again (ROUNDS=20)
+fuzz: $(VENV)/.installed-dev ## Fuzz every reader (FUZZ_TIME=60 seconds each, FUZZ="zip axml"), then the property tests (ROUNDS=20)
+	-$(RUN)/pip install --quiet --editable '.[fuzz]'
+	$(RUN)/python -m fuzz.fuzz --seconds $(FUZZ_TIME) $(FUZZ)
 	for round in $$(seq $(ROUNDS)); do \
 	    $(RUN)/pytest -n auto -m hypothesis --hypothesis-profile long || exit 1; \
 	done

@@ -1,0 +1,1 @@
+"""Feed every reader of files that strangers made with broken ones: ``make fuzz``."""

@@ -1,0 +1,181 @@
+"""Write the corpus anew: ``python -m fuzz.seeds``. Every byte of it is made here or by the tests."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable
+
+import brotli
+import zstandard
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fuzz.fuzz import CORPUS
+from fuzz.targets import TARGETS
+from rom_builder.formats.fec import build_fec
+from rom_builder.formats.payload.properties import PayloadProperties
+from rom_builder.formats.resource_config import encode_config
+from rom_builder.formats.source import BytesSource
+from rom_builder.formats.string_pool import encode_string_pool
+from rom_builder.resources import data_folder
+from tests.fixtures.make_apks import APKS
+from tests.formats import (
+    test_ab_metadata,
+    test_apex,
+    test_cms,
+    test_network_security_config,
+    test_ramdisk,
+    test_updater_script,
+    test_vbmeta,
+)
+from tests.formats.builders import boot_image, payload, sparse, vbmeta
+from tests.formats.builders.cpio import archive, entry
+from tests.formats.damage import noise
+from tests.signing_material import key, signed_package
+
+BLOCK = 4096
+EARLIER = "ro.build.version.sdk=34\nimport /vendor/${ro.x}.prop oem.*\n# note\nro.debuggable=0\n"
+LIST = b"4\n3\n0\n0\nerase 2,0,8\nnew 4,0,2,4,5\nzero 2,5,8\n"
+
+
+def apk_entry(name: str, inner: str) -> bytes:
+    with zipfile.ZipFile(APKS / name) as file:
+        return file.read(inner)
+
+
+def zipped() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("stored", b"stored")
+        file.writestr("folder/deflated", b"deflated" * 40, zipfile.ZIP_DEFLATED)
+        file.comment = b"comment"
+    return out.getvalue()
+
+
+def tarred() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as file:
+        for name, kind in (("a/file", tarfile.REGTYPE), ("a/link", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "file"
+            info.size = 5 if kind == tarfile.REGTYPE else 0
+            file.addfile(info, io.BytesIO(b"bytes"))
+    return out.getvalue()
+
+
+def full_payload() -> bytes:
+    image = noise(200) + bytes(2 * BLOCK - 200) + b"text" * BLOCK
+    kinds = [payload.REPLACE, payload.REPLACE_XZ, payload.REPLACE_BZ, payload.REPLACE_ZSTD]
+    part = payload.Part("system", image, payload.full_ops(image, kinds, 2))
+    return payload.Spec([part], sign=lambda digest: digest * 8).build()
+
+
+def ramdisks() -> list[bytes]:
+    files = archive(
+        entry(b"bin", mode=0o40755), entry(b"bin/init", b"#!"), entry(b"l", b"bin", mode=0o120777)
+    )
+    packers: list[Callable[[bytes], bytes]] = [
+        bytes, gzip.compress, lzma.compress, zstandard.compress, bz2.compress, test_ramdisk.lz4_legacy,
+        lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    ]  # fmt: skip
+    return [pack(files) for pack in packers]
+
+
+def boots() -> list[bytes]:
+    ramdisk = ramdisks()[1]
+    return [
+        boot_image.boot_v0(b"kernel", ramdisk, device_tree=b"dt"),
+        boot_image.boot_v1(
+            b"kernel", boot_image.mtk(b"ROOTFS", ramdisk), b"second", b"dtbo", b"dtb"
+        ),
+        boot_image.boot_v4(b"kernel", ramdisk, b"signature"),
+        boot_image.vendor_boot_v4([(b"", 1, ramdisk), (b"dlkm", 3, ramdisk)], b"dtb", b"a=b\n"),
+    ]
+
+
+def certificates() -> list[bytes]:
+    made = [key("p256").certificate, key("rsa-2048").certificate]
+    return [one.public_bytes(form) for one in made for form in (Encoding.DER, Encoding.PEM)]
+
+
+def fec_of_one_block() -> bytes:
+    data = noise(BLOCK)
+    return data + build_fec(BytesSource(data))
+
+
+def made() -> dict[str, list[bytes]]:
+    """Return the inputs of every target that takes whole files."""
+    apks = [path.read_bytes() for path in sorted(APKS.glob("*.apk"))]
+    manifests = [apk_entry(path.name, "AndroidManifest.xml") for path in sorted(APKS.glob("*.apk"))]
+    tables = [apk_entry(path.name, "resources.arsc") for path in sorted(APKS.glob("*.apk"))]
+    pin = f'<domain-config>{test_network_security_config.EXAMPLE}<pin-set expiration="2030-01-01">'
+    pin += f"{test_network_security_config.PIN_SET}</pin-set></domain-config>"
+    bodies = ["", test_network_security_config.BASE_NO + test_network_security_config.NESTED, pin]
+    xml = [f"<network-security-config>{b}</network-security-config>".encode() for b in bodies]
+    policies = data_folder("policies")
+    yaml = sorted([*policies.glob("*.yaml"), *policies.glob("profiles/*.yaml")])
+    scripts = [test_updater_script.OLD, test_updater_script.NEW]
+    signed = [signed_package(key(kind)) for kind in ("p256", "rsa-2048")]
+    image = sparse.sparse_image(
+        sparse.raw(b"a" * BLOCK),
+        sparse.fill(b"abcd", 2),
+        sparse.gap(3),
+        sparse.crc(b"a" * BLOCK + b"abcd" * (BLOCK // 2) + bytes(3 * BLOCK)),
+    )
+    content = (noise(50) * BLOCK)[: 3 * BLOCK]
+    return {
+        "zip": [zipped(), apks[-1]],
+        "apk-signature": apks,
+        "ota-signature": signed,
+        "cms": [test_cms.ours(kind).encode() for kind in ("p256", "rsa-2048")],
+        "x509": certificates(),
+        "apex": [test_apex.GOOD],
+        "ota-metadata": [b"ota-type=AB\nota-property-files=payload.bin:1:2  \npre-device=pine\n"],
+        "ab-metadata": [test_ab_metadata.ENCODED],
+        "property-files": [b"payload_metadata.bin:10:20,payload.bin:10:400  "],
+        "payload-properties": [PayloadProperties(bytes(32), 100, bytes(32), 50).encode()],
+        "axml": manifests,
+        "arsc": tables,
+        "resource-config": [encode_config("mcc310"), b"\x40\0\0\0" + noise(60)],
+        "dex": [apk_entry("messaging.apk", "classes.dex")],
+        "string-pool": [encode_string_pool(["", "http://example.com/a", "€😀"])],
+        "typed-xml": [*xml, b'<a b="1"><!-- c --><d e="&lt;">f</d></a>'],
+        "network-security-config": xml,
+        "edify": scripts,
+        "updater-script": scripts,
+        "build-prop": [EARLIER.encode(), b"a = b \r\n#\nimport x\n\xff=\xfe"],
+        "policy": [path.read_bytes() for path in yaml],
+        "payload": [full_payload()],
+        "sparse": [image],
+        "vbmeta": [test_vbmeta.GOOD, vbmeta.with_footer(b"image", test_vbmeta.GOOD, 12288)],
+        "boot": boots(),
+        "mtk-header": [boot_image.mtk(b"ROOTFS", b"data")],
+        "ramdisk": ramdisks(),
+        "cpio": ramdisks()[:1],
+        "compression": ramdisks()[1:],
+        "brotli": [brotli.compress(b"text" * 100)],
+        "fec": [fec_of_one_block()],
+        "transfer-list": [LIST + b"\0" + content, LIST + b"\0" + brotli.compress(content)],
+        "tar": [tarred()],
+        "gzip": [gzip.compress(tarred(), mtime=0)],
+    }
+
+
+def main() -> None:
+    found = made()
+    for name, target in TARGETS.items():
+        inputs = found.get(name, [])
+        if target.images is not None:
+            inputs = [bytes([number]) for number in range(len(target.images.images))]
+        (CORPUS / name).mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(inputs):
+            path = CORPUS / name / f"{number}.gz"
+            path.write_bytes(gzip.compress(data, mtime=0))
+
+
+if __name__ == "__main__":
+    main()
