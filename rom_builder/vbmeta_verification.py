@@ -23,7 +23,7 @@ from rom_builder.rules.verified_boot import CRITICAL
 from rom_builder.verified_boot import known_as, sha1_of, signature_of
 
 TOP = "vbmeta"
-"""The partition whose vbmeta image the bootloader starts from; without one it is ``boot``."""
+"""The partition whose vbmeta image the bootloader starts from."""
 
 _FULL = (
     OperationType.REPLACE,
@@ -97,23 +97,30 @@ def verify_vbmetas(payload: Payload, keys: Sequence[bytes] = ()) -> VbmetaChecks
     """
     found = VbmetaChecks()
     images = _Images(payload)
-    top = TOP if TOP in payload.names else "boot"
-    if images.carries(top) is False:
+    top = images.top()
+    if top is None:
         missing = "the package holds no top vbmeta image"
         found.checks.append(Check(f"vbmeta image {TOP}", False if keys else None, "", missing))
-        return found
-    reached = _walk(top, images, keys, found)
+    reached = _walk(top, images, keys, found) if top else set()
     for name in payload.names:
         if name not in images.met and images.carries(name) is not False:
             _verify_unreached(name, images, found)
-    uncovered = [name for name in payload.names if name in CRITICAL and name not in reached]
-    covered = f"{len(reached)} partitions: {', '.join(sorted(reached))}"
-    found.checks.append(
-        Check("verified boot covers", False, "", f"nothing covers {', '.join(uncovered)}")
-        if uncovered
-        else Check("verified boot covers", True, "", covered)
-    )
+    found.checks.append(_coverage(payload, reached, found))
     return found
+
+
+def _coverage(payload: Payload, reached: set[str], found: VbmetaChecks) -> Check:
+    """Return whether the top image leads to every partition that holds code."""
+    what = "verified boot covers"
+    uncovered = [name for name in payload.names if name in CRITICAL and name not in reached]
+    if not uncovered:
+        return Check(
+            what, True, "", f"{len(reached)} partitions: {', '.join(sorted(reached)) or 'none'}"
+        )
+    detail = f"nothing covers {', '.join(uncovered)}"
+    if any(check.ok is None for check in found.checks):
+        return Check(what, None, "", f"{detail}, as far as can be told")
+    return Check(what, False, "", detail)
 
 
 class _Images:
@@ -146,6 +153,19 @@ class _Images:
         """
         self.met.add(name)
         return read_vbmeta(self._source(name))
+
+    def top(self) -> str | None:
+        """Return where verification starts: without ``vbmeta``, a ``boot`` that speaks of others."""
+        if TOP in self._payload.names:
+            return TOP
+        if not self.carries("boot"):
+            return None
+        try:
+            descriptors = read_vbmeta(self._source("boot")).descriptors
+        except ImageError:
+            return None
+        named = {getattr(item, "partition_name", "boot") for item in descriptors}
+        return "boot" if named - {"boot"} else None
 
     def has(self, name: str) -> bool:
         """Say whether the payload has a partition."""

@@ -138,7 +138,7 @@ def verify_package(
     if signature is not None:
         otacert = [*otacert, signature.certificate]
     checks += _public_keys(otacert, allow_public_key=allow_public_key)
-    keys = _keys_of(certificates)
+    keys = _keys_of(certificates or otacert)
     for folder in ("", SECONDARY):
         if folder + PAYLOAD_NAME in archive.entries:
             checks += _verify_payload(archive, folder, keys, quick, avb_keys)
