@@ -58,7 +58,7 @@ def certificate(
 def unsigned_package() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("payload.bin"), b"payload" * 9)
+        archive.writestr(zipfile.ZipInfo("payload.txt"), b"payload" * 9)
     return file.getvalue()
 
 

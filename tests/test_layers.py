@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent / "rom_builder"
 ROWS = [
     {"__main__"},
     {"cli"},
-    {"build"},
+    {"build", "verification"},
     {"ab_pack"},
-    {"check", "pack", "partitions"},
+    {"check", "pack", "partitions", "vbmeta_verification"},
     {"plan", "judge", "inspection"},
     {"mechanisms", "rules", "code", "reports", "signatures", "templates"},
     {"packages", "completeness", "verified_boot", "nested"},

@@ -1,4 +1,4 @@
-"""``rom-builder verify``: would recovery accept this package?"""
+"""``rom-builder verify``: does everything in this package hold?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from pathlib import Path
 
 import click
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from rom_builder.errors import ImageError, RomBuilderError, SigningError
-from rom_builder.formats.cms import parse_cms
-from rom_builder.formats.ota_signature import parse_ota_signature, verify_ota_signature
+from rom_builder.errors import ImageError, SigningError
+from rom_builder.formats.avb_key import encode_public_key, parse_rsa_key
 from rom_builder.formats.otacert import parse_certificates
-from rom_builder.formats.source import FileSource, Source
+from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE, parse_otacerts
-from rom_builder.formats.zip import ZipArchive
-from rom_builder.key_inspection import OTACERT
 from rom_builder.keys import DEVELOPMENT, certificate_facts
+from rom_builder.reports.text import printable
+from rom_builder.verification import WHOLE_FILE, Verification, verify_package
+
+FAILED = 1
+COULD_NOT = 2
+WORDS = {True: "holds", False: "FAILS", None: "not checked"}
 
 
 @click.command("verify")
@@ -29,29 +35,97 @@ from rom_builder.keys import DEVELOPMENT, certificate_facts
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Certificate (PEM or DER) or otacerts.zip the device trusts; may be given several times.",
 )
+@click.option(
+    "--avb-key",
+    "avb_keys",
+    multiple=True,
+    metavar="KEY",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Public key (PEM, or avb_pkmd.bin) that the top vbmeta image must have; may be given "
+    "several times.",
+)
+@click.option(
+    "--quick", is_flag=True, help="Leave out what needs whole partitions: digests and hash trees."
+)
+@click.option(
+    "--allow-public-key",
+    is_flag=True,
+    help="Accept a publicly known package key; the output says so.",
+)
 @click.pass_context
-def verify(context: click.Context, package: Path, trusted: tuple[Path, ...]) -> None:
-    """Check the whole-file signature of the OTA zip PACKAGE as recovery does.
+def verify(
+    context: click.Context,
+    package: Path,
+    trusted: tuple[Path, ...],
+    avb_keys: tuple[Path, ...],
+    quick: bool,
+    allow_public_key: bool,
+) -> None:
+    """Check every signature and digest in the OTA zip PACKAGE.
 
-    Exit code 0: recovery would accept it. 1: it would not, or bytes that no signature covers were
-    changed. 2: could not be found out.
+    The whole-file signature is checked as recovery does; in an A/B package also the payload's
+    signatures, digests and rules, what is said about it, and verified boot of its partitions.
+
+    Exit code 0: all hold. 1: something does not, or bytes that no signature covers were changed.
+    2: something could not be found out.
 
     \b
     Examples:
       rom-builder verify ota.zip
-      rom-builder verify ota.zip --cert ota.x509.pem
+      rom-builder verify ota.zip --cert ota.x509.pem --avb-key avb_pkmd.bin
     """
     with closing(FileSource(package)) as source:
         certificates = [found for path in trusted for found in _read_trusted(path)]
-        try:
-            verified = verify_ota_signature(source, certificates or _embedded(source))
-        except (ImageError, SigningError) as error:
-            _reject(context, package, error)
-            return
-    facts = certificate_facts(verified.certificate, str(package))
-    verdict = f"valid but weak ({', '.join(facts.weaknesses)})" if facts.weaknesses else "valid"
-    click.echo(f"{package}: {verdict}")
-    click.echo(f"  signed with  {facts.key}, {verified.digest_algorithm}")
+        found = verify_package(
+            source,
+            certificates,
+            avb_keys=[_read_avb_key(path) for path in avb_keys],
+            quick=quick,
+            allow_public_key=allow_public_key,
+        )
+    _show_verdict(package, found)
+    _show_signer(package, found)
+    if len(found.checks) > 2:
+        _show_checks(found)
+    if not trusted and found.signature is not None:
+        click.echo(
+            "  checked with the certificate inside the package: this proves that it is whole, not "
+            "where it comes from; give --cert to prove that"
+        )
+    if not avb_keys and any(check.name.startswith("vbmeta image") for check in found.checks):
+        click.echo(
+            "  verified boot was checked with the key inside the package; give --avb-key to demand "
+            "one"
+        )
+    if quick and any(check.name.startswith("vbmeta image") for check in found.checks):
+        click.echo("  digests and hash trees of partitions were left out (--quick)")
+    if found.failed:
+        context.exit(FAILED)
+    if found.unknown:
+        context.exit(COULD_NOT)
+
+
+def _show_verdict(package: Path, found: Verification) -> None:
+    if found.failed:
+        first = found.failed[0]
+        name = "" if first.name == WHOLE_FILE else f"{first.name}: "
+        click.echo(f"{package}: NOT valid: {printable(name + first.detail)}")
+        if found.hint and found.signature is None:
+            click.echo(f"  {found.hint}")
+    elif found.unknown:
+        click.echo(f"{package}: what could be checked holds, {len(found.unknown)} could not be")
+    elif found.signature is not None:
+        weak = certificate_facts(found.signature.certificate, str(package)).weaknesses
+        click.echo(
+            f"{package}: valid but weak ({', '.join(weak)})" if weak else f"{package}: valid"
+        )
+
+
+def _show_signer(package: Path, found: Verification) -> None:
+    if found.signature is None:
+        return
+    facts = certificate_facts(found.signature.certificate, str(package))
+    click.echo(f"  signed with  {facts.key}, {found.signature.digest_algorithm}")
     click.echo(f"  certificate  {facts.subject}")
     click.echo(f"  cert sha256  {facts.cert_sha256}")
     click.echo(f"  spki sha256  {facts.spki_sha256}")
@@ -61,18 +135,15 @@ def verify(context: click.Context, package: Path, trusted: tuple[Path, ...]) -> 
         )
     if DEVELOPMENT in (facts.subject or ""):
         click.echo("  DEVELOPMENT-SIGNED: the key is a throw-away key, not for release")
-    if not trusted:
-        click.echo(
-            "  checked with the certificate inside the package: this proves that it is whole, not "
-            "where it comes from; give --cert to prove that"
-        )
 
 
-def _reject(context: click.Context, package: Path, error: RomBuilderError) -> None:
-    click.echo(f"{package}: NOT valid: {error}")
-    if error.hint:
-        click.echo(f"  {error.hint}")
-    context.exit(1)
+def _show_checks(found: Verification) -> None:
+    """Print one line for each check, its key and detail in the last column."""
+    width = max(len(printable(check.name)) for check in found.checks)
+    for check in found.checks:
+        said = "; ".join(text for text in (check.signer, check.detail) if text)
+        line = f"  {WORDS[check.ok]:<11}  {printable(check.name):<{width}}  {printable(said)}"
+        click.echo(line.rstrip())
 
 
 def _read_trusted(path: Path) -> list[x509.Certificate]:
@@ -90,14 +161,22 @@ def _read_trusted(path: Path) -> list[x509.Certificate]:
     return found
 
 
-def _embedded(source: Source) -> list[x509.Certificate]:
-    """Return the otacert of a package, or else the certificate inside its signature."""
-    signature = parse_ota_signature(source)
-    if signature is None:
-        return []
-    entry = ZipArchive(source).entries.get(OTACERT)
-    if entry is not None:
-        return parse_certificates(ZipArchive(source).read(entry, MAX_CERTIFICATE_SIZE))
-    return [
-        found for der in parse_cms(signature.cms).certificates for found in parse_certificates(der)
-    ]
+def _read_avb_key(path: Path) -> bytes:
+    """Return the key blob of a PEM public key, of a PEM certificate, or as it is."""
+    with closing(FileSource(path)) as source:
+        data = source.read_at(0, min(source.size, MAX_CERTIFICATE_SIZE))
+    try:
+        if not data.startswith(b"-----BEGIN"):
+            parse_rsa_key(data)
+            return data
+        if b"BEGIN CERTIFICATE" in data:
+            key: object = parse_certificates(data)[0].public_key()
+        else:
+            key = load_pem_public_key(data)
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise SigningError(f"{path}: verified boot takes RSA keys")
+        return encode_public_key(key)
+    except ImageError as error:
+        raise error.within(str(path)) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SigningError(f"{path}: no public key that verified boot takes ({error})") from None

@@ -133,6 +133,24 @@ def with_data_blocks(care_map: CareMap, blocks: Mapping[str, int]) -> CareMap:
     )
 
 
+def care_ranges(partition: CarePartition) -> list[range]:
+    """Return the blocks of a care map's partition.
+
+    >>> care_ranges(CarePartition("system", "4,0,20,32,40"))
+    [range(0, 20), range(32, 40)]
+
+    Raises:
+        ImageError: Not a count and that many rising numbers.
+    """
+    text = partition.ranges or ""
+    if len(text) > _MAX_TEXT or not re.fullmatch(r"[0-9]{1,19}(,[0-9]{1,19})*", text, re.ASCII):
+        raise ImageError(f"care map: ranges {text[:80]!r} of {partition.name}")
+    count, *numbers = map(int, text.split(","))
+    if count != len(numbers) or count % 2 or numbers != sorted(numbers):
+        raise ImageError(f"care map: ranges {text[:80]!r} of {partition.name}")
+    return [range(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
 class Place(NamedTuple):
     """Where the data of a stored entry lies in a package, in bytes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.payload.manifest import Manifest, PartitionUpdate, Signatures
@@ -106,8 +107,12 @@ class Payload:
             self.source, self.blob_offset, self.block_size, self.update(name), self._cache
         )
 
-    def verify_partition(self, name: str) -> None:
+    def verify_partition(self, name: str, write: Callable[[bytes], object] | None = None) -> None:
         """Decode a whole partition and compare it with the SHA-256 of the manifest.
+
+        Args:
+            name: The partition.
+            write: Given the image piece by piece as it is decoded, before the digest is compared.
 
         Raises:
             ImageError: As :meth:`partition`; or the digest is missing or differs.
@@ -120,7 +125,10 @@ class Payload:
         digest = hashlib.sha256()
         allowance = 4 * image.size + DECODED_AGAIN
         for position in range(0, image.size, _READ_SIZE):
-            digest.update(image.read_at(position, min(_READ_SIZE, image.size - position)))
+            piece = image.read_at(position, min(_READ_SIZE, image.size - position))
+            digest.update(piece)
+            if write is not None:
+                write(piece)
             if image.decoded > allowance:
                 raise ImageError(f"the operations of partition {name} are interleaved too finely")
         if digest.digest() != expected:
