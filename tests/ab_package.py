@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from rom_builder.formats.payload.properties import PayloadProperties
 from rom_builder.formats.source import BytesSource
 from rom_builder.formats.zip_writer import ZipWriter
 from tests.formats.builders import vbmeta as build
+from tests.formats.builders.boot_image import boot_v4
+from tests.formats.builders.cpio import archive, entry
 from tests.formats.builders.device import BOOT_KEY, SALT, SYSTEM_KEY, TOP_KEY
 from tests.formats.builders.payload import Part, Spec, chunk, full_ops, number
 from tests.formats.damage import noise
@@ -76,7 +79,8 @@ def ab_package(
     system = erofs_image(folder, files)
     size = (len(system) // BLOCK + 64) * BLOCK
     system, system_item = sealed("system", system, size)
-    boot = noise(9 * BLOCK + 100, 3)
+    ramdisk = gzip.compress(archive(entry(b"init", b"#!", mode=0o100755)), mtime=0)
+    boot = boot_v4(noise(9 * BLOCK + 100, 3), ramdisk)
     boot_item = build.hashed(b"boot", SALT, hash_of(SALT + boot), len(boot))
     boot = build.with_footer(boot, build.vbmeta(boot_item, BOOT_KEY, rollback_index=5), 32 * BLOCK)
     chained = build.vbmeta(system_item, SYSTEM_KEY, rollback_index=7).ljust(16 * BLOCK, b"\0")
