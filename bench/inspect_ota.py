@@ -1,31 +1,20 @@
 """Measure ``inspect`` and ``check`` of a full A/B package: time and peak memory.
 
-The package is made around a tree of files: EROFS (lz4hc) under a hash tree, its payload cut into
-operations of 2 MiB that are compressed with xz where that makes them smaller.
+The package is made around a tree of files; see ``bench/synthetic_ota.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import lzma
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from bench.measure import cost, report, table
 from bench.synthetic_tree import write_tree
-from tests.ab_package import sealed, written
-from tests.formats.builders import vbmeta as build
-from tests.formats.builders.payload import BLOCK, REPLACE, REPLACE_XZ, Op, Part, Spec
-from tests.signing_material import key
 
-OPERATION = 512 * BLOCK
 GOAL = 300
 """MiB that reading a package may take at its peak."""
 
@@ -36,7 +25,6 @@ def main() -> None:
         "tree", nargs="?", type=Path, help="a /system; a synthetic one if not given"
     )
     parser.add_argument("--package", type=Path, help="a package that exists, instead of a tree")
-    parser.add_argument("--keep", type=Path, help="where to leave the package that was made")
     parser.add_argument("--mebibytes", type=int, default=300, help="size of the synthetic tree")
     parser.add_argument("--files", type=int, default=3000, help="files of the synthetic tree")
     parser.add_argument("--policy", default="rom-baseline")
@@ -53,44 +41,17 @@ def main() -> None:
 
 def made(folder: Path, arguments: argparse.Namespace) -> Path:
     """Write the package."""
-    root = folder / "root"
+    root, image, package = folder / "root", folder / "system.img", folder / "base.zip"
     if arguments.tree is None:
         write_tree(root, mebibytes=arguments.mebibytes, files=arguments.files)
     else:
         shutil.copytree(arguments.tree, root / "system", symlinks=True)
-    image = folder / "system.img"
     command = ("mkfs.erofs", "-zlz4hc", "--all-root", image, root)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    package = package_of(folder, image.read_bytes())
-    if arguments.keep:
-        shutil.copyfile(package, arguments.keep)
+    # in a process of its own: Linux counts the memory of the process that starts another as its peak
+    maker = (sys.executable, "-m", "bench.synthetic_ota", str(image), str(package))
+    subprocess.run(maker, check=True)
     return package
-
-
-def package_of(folder: Path, system: bytes) -> Path:
-    """Put an image into a signed payload and that into a package."""
-    avb_key, payload_key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
-    tree_size = len(system) // 100 // BLOCK * BLOCK
-    system, item = sealed("system", system, (len(system) // BLOCK + 64) * BLOCK + tree_size)
-    images = {"system": system, "vbmeta": build.vbmeta(item, avb_key).ljust(2 * BLOCK, b"\0")}
-    spec = Spec(
-        [Part(name, data, operations(data)) for name, data in images.items()],
-        sign=lambda digest: payload_key.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA256())),
-    )
-    otacert = key().certificate.public_bytes(Encoding.PEM)
-    return written(folder / "base.zip", spec.build(), otacert)
-
-
-def operations(image: bytes) -> list[Op]:
-    found = []
-    for start in range(0, len(image), OPERATION):
-        data = image[start : start + OPERATION]
-        packed = lzma.compress(data, check=lzma.CHECK_NONE, preset=0)
-        extent = [(start // BLOCK, len(data) // BLOCK)]
-        smaller = len(packed) < len(data)
-        kind, blob = (REPLACE_XZ, packed) if smaller else (REPLACE, data)
-        found.append(Op(kind, data, extent, blob=blob))
-    return found
 
 
 def measure(package: Path, arguments: argparse.Namespace) -> None:

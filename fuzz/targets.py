@@ -381,7 +381,7 @@ def _(data: bytes) -> None:
     source = BytesSource(data)
     each((lambda: read_footer(source), lambda: read_vbmeta(source)))
     vbmeta = parse_vbmeta(data)
-    _ = vbmeta.properties, vbmeta.public_key_sha1, vbmeta.encode()
+    _ = vbmeta.properties, vbmeta.public_key_sha1
     each((lambda: verify_vbmeta(vbmeta),))
     for item in vbmeta.descriptors:
         if isinstance(item, HashDescriptor | HashtreeDescriptor):

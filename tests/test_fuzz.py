@@ -13,7 +13,7 @@ from fuzz.fuzz import CORPUS, seeds
 from fuzz.targets import TARGETS, Target
 from rom_builder.errors import ImageError
 
-MUTATIONS = 500
+MUTATIONS = 250
 WHOLE = {name: list(seeds(name)) for name in TARGETS if name != "any"}
 REFUSED = {"brotli"}
 """Targets whose seeds are refused at their end, as the reader is told a size of its own."""

@@ -134,6 +134,8 @@ class DexStrings(Sequence[str]):
 
     @cached_property
     def _offsets(self) -> tuple[int, ...]:
+        if not self._count:  # the offset of no table means nothing
+            return ()
         return unpack_from(f"<{self._count}I", self._data, self._table)
 
     @cached_property

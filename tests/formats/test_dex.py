@@ -196,3 +196,10 @@ def test_androguard_reads_the_same_strings() -> None:
     plain = {text for text in parse_dex(MESSAGING).strings if text.isascii() and text.isprintable()}
     assert plain <= set(theirs)
     assert len(theirs) == len(parse_dex(MESSAGING).strings)
+
+
+def test_a_table_of_no_strings_may_lie_anywhere() -> None:
+    data = bytearray(make_dex([]))
+    pack_into("<2I", data, 0x38, 0, 0x3000000)
+    dex = parse_dex(bytes(data))
+    assert list(dex.strings) == found(dex) == []

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.erofs.data import check_read
+from rom_builder.formats.erofs.data import ReadAhead, check_read
 from rom_builder.formats.erofs.decompress import MAX_DECODED_SIZE, MAX_ENCODED_SIZE, decompress
 from rom_builder.formats.erofs.index import (
     BIG_CLUSTER_1,
@@ -189,12 +189,14 @@ class CompressedFile:
         check_read(self, offset, size)
         parts = []
         end = offset + size
+        stored = ReadAhead(self._image)
         while offset < end:
             extent = self._last
             if extent is None or not extent.start <= offset < extent.end:
                 extent = self._last = self._extent(offset)
             stop = min(end, extent.end)
-            parts.append(self._read(extent, offset - extent.start, stop - offset))
+            stored.wanted = end - offset
+            parts.append(self._read(extent, offset - extent.start, stop - offset, stored))
             offset = stop
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -215,23 +217,25 @@ class CompressedFile:
             yield None if extent.fragment else place, extent.end - position
             position = extent.end
 
-    def _read(self, extent: _Extent, skip: int, size: int) -> bytes:
+    def _read(self, extent: _Extent, skip: int, size: int, stored: ReadAhead) -> bytes:
         """Return ``size`` bytes of an extent, from its byte ``skip`` on."""
         if extent.fragment:
             return self._packed().read_at(extent.offset + skip, size)
         if extent.algorithm is None:
             start = extent.rotation + skip
             if not extent.rotation or start + size <= extent.size:
-                return self._image.read_at(extent.offset + start, size)
-            cluster = self._image.read_at(extent.offset, extent.size)
+                return stored.read_at(extent.offset + start, size)
+            cluster = stored.read_at(extent.offset, extent.size)
             return (cluster + cluster)[start : start + size]
-        data = self._cache.get(extent, self._decode)
-        return data if size == len(data) else data[skip : skip + size]
+        if size == extent.end - extent.start:  # who reads on does not come back
+            return self._decode(extent, stored)
+        data = self._cache.get(extent, lambda extent: self._decode(extent, stored))
+        return data[skip : skip + size]
 
-    def _decode(self, extent: _Extent) -> bytes:
+    def _decode(self, extent: _Extent, stored: ReadAhead) -> bytes:
         return decompress(
             self._known(extent.algorithm),
-            self._image.read_at(extent.offset, extent.size),
+            stored.read_at(extent.offset, extent.size),
             extent.end - extent.start,
             partial=extent.partial,
             zero_padded=bool(self._superblock.incompat & ZERO_PADDING),
@@ -298,6 +302,8 @@ class CompressedFile:
         number = (offset >> self._cluster_bits) // _WINDOW
         window = self._window(number)
         found = bisect_right(window.starts, offset) - 1
+        if 0 <= found < len(window.starts) - 1:
+            return window.heads[found], window.starts[found + 1]
         reach = self._index.count
         before = number
         while found < 0:

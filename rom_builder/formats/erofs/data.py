@@ -32,6 +32,38 @@ def check_read(source: Source, offset: int, size: int) -> None:
         )
 
 
+READ_AHEAD = 256 << 10
+"""Most bytes of the image read in one go: the clusters of a file mostly lie end to end."""
+
+
+class ReadAhead:
+    """Bytes of the image during one read, fetched in larger pieces than they are asked for.
+
+    Attributes:
+        wanted: Bytes of the file that are still to come: no more is fetched ahead.
+    """
+
+    def __init__(self, image: Source) -> None:
+        self.wanted = 0
+        self._image = image
+        self._start = 0
+        self._data = b""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        start = offset - self._start
+        if start >= 0 and start + size <= len(self._data):
+            return self._data[start : start + size]
+        ahead = min(self.wanted, READ_AHEAD, self._image.size - offset)
+        if ahead <= size:
+            return self._image.read_at(offset, size)
+        try:
+            self._start, self._data = offset, self._image.read_at(offset, ahead)
+        except ImageError:  # what is damaged need not be what is asked for
+            self._data = b""
+            return self._image.read_at(offset, size)
+        return self._data[:size]
+
+
 class Hole:
     """A source of zeros."""
 
