@@ -90,6 +90,11 @@ def build(
     rom = open_rom(base)
     if output.exists() and output.resolve() == base.resolve():
         raise BuildRefused(f"{output} is the base itself", hint="write to another file")
+    if base.is_dir() and output.resolve().is_relative_to(base.resolve()):
+        raise BuildRefused(
+            f"{output} is inside the base: the next package would hold it",
+            hint="write to another folder",
+        )
     if rom.script is None and PAYLOAD_NAME not in rom.contents.payloads:
         raise BuildRefused(
             f"{base}: is a {rom.kind}, which no package can be built from",

@@ -77,9 +77,15 @@ def _empty_supers(rom: Rom, held: set[str]) -> Iterator[Unread]:
 
 def _unheld_images(rom: Rom, held: set[str]) -> Iterator[Unread]:
     """Yield partitions with files, or vbmeta images, that a vbmeta image covers and nothing holds."""
+    there = {p.name for p in rom.contents.partitions.values()}
     for partition in rom.contents.partitions.values():
         for name in sorted(covered_by(partition) - held):
-            reason = f"covers partition {name}, of which the input has no image"
+            lacks = (
+                "whose image is of an unknown kind"
+                if name in there
+                else ("of which the input has no image")
+            )
+            reason = f"covers partition {name}, {lacks}"
             yield Unread(partition.path or str(rom.path), reason)
 
 
