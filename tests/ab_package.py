@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import gzip
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +24,7 @@ from rom_builder.formats.source import BytesSource
 from rom_builder.formats.zip_writer import ZipWriter
 from tests.formats.builders import vbmeta as build
 from tests.formats.builders.boot_image import boot_v4
+from tests.formats.builders.cpio import archive, entry
 from tests.formats.builders.device import BOOT_KEY, SALT, SYSTEM_KEY, TOP_KEY
 from tests.formats.builders.payload import Part, Spec, chunk, full_ops, number
 from tests.formats.damage import noise
@@ -51,36 +52,15 @@ SYSTEM = {
 REPLACE, REPLACE_XZ = 0, 8
 
 
-def erofs_image(folder: Path, files: Mapping[str, bytes], *options: str) -> bytes:
+def erofs_image(folder: Path, files: Mapping[str, bytes]) -> bytes:
     """Make an image; needs mkfs.erofs."""
     tree, image = folder / "tree", folder / "system.img"
     for path, data in files.items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_bytes(data)
-    command = ["mkfs.erofs", *options, "-T1700000000", "--all-root", "--quiet", image, tree]
+    command = ["mkfs.erofs", "-zlz4hc", "-T1700000000", "--all-root", "--quiet", image, tree]
     subprocess.run(command, check=True, capture_output=True)
     return image.read_bytes()
-
-
-def ext4_image(folder: Path, files: Mapping[str, bytes]) -> bytes:
-    """Make an image whose files have SELinux labels; needs mkfs.ext4 and debugfs."""
-    tree, image = folder / "tree", folder / "system.img"
-    for path, data in files.items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_bytes(data)
-    options = ["-q", "-F", "-b", "4096", "-O", "^has_journal", "-d"]
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    env = {**os.environ, "PATH": path, "E2FSPROGS_FAKE_TIME": "1700000000"}
-    command = ["mkfs.ext4", *options, tree, image, "4M"]
-    subprocess.run(command, check=True, capture_output=True, env=env)
-    label = LABEL.decode() + "\\000"
-    script = "".join(f'ea_set "/{name}" security.selinux "{label}"\n' for name in files)
-    command = ["debugfs", "-w", "-f", "-", image]
-    subprocess.run(command, check=True, capture_output=True, env=env, input=script.encode())
-    return image.read_bytes()
-
-
-LABEL = b"u:object_r:system_file:s0"
 
 
 def sealed(name: str, data: bytes, size: int) -> tuple[bytes, bytes]:
@@ -93,33 +73,14 @@ def sealed(name: str, data: bytes, size: int) -> tuple[bytes, bytes]:
 
 
 def ab_package(
-    folder: Path,
-    system: bytes,
-    *,
-    key: rsa.RSAPrivateKey,
-    otacert: bytes,
-    boot: bytes | None = None,
-    flags: int = 0,
-    group_size: int = 1 << 30,
-    minor: int = 0,
-    wrong_digest: bool = False,
+    folder: Path, files: Mapping[str, bytes], *, key: rsa.RSAPrivateKey, otacert: bytes
 ) -> Path:
-    """Write ``base.zip``: system (hashtree in vbmeta_system), boot, vbmeta.
-
-    Args:
-        folder: Where it is written.
-        system: The file system of the system partition.
-        key: Signs the payload.
-        otacert: The certificate in the package.
-        boot: The boot image; None for one of version 4.
-        flags: Of the top-level vbmeta image.
-        group_size: Bytes of the group of dynamic partitions.
-        minor: Minor version of the payload: not 0 for an incremental one.
-        wrong_digest: Whether the manifest gives a wrong digest of the system partition.
-    """
+    """Write ``base.zip``: system (EROFS, hashtree in vbmeta_system), vendor (data), boot, vbmeta."""
+    system = erofs_image(folder, files)
     size = (len(system) // BLOCK + 64) * BLOCK
     system, system_item = sealed("system", system, size)
-    boot = boot_v4(noise(8 * BLOCK + 100, 3), b"") if boot is None else boot
+    ramdisk = gzip.compress(archive(entry(b"init", b"#!", mode=0o100755)), mtime=0)
+    boot = boot_v4(noise(9 * BLOCK + 100, 3), ramdisk)
     boot_item = build.hashed(b"boot", SALT, hash_of(SALT + boot), len(boot))
     boot = build.with_footer(boot, build.vbmeta(boot_item, BOOT_KEY, rollback_index=5), 32 * BLOCK)
     chained = build.vbmeta(system_item, SYSTEM_KEY, rollback_index=7).ljust(16 * BLOCK, b"\0")
@@ -128,21 +89,15 @@ def ab_package(
         + build.chain(b"vbmeta_system", 2, build.key_blob(SYSTEM_KEY)),
         TOP_KEY,
         rollback_index=9,
-        flags=flags,
     ).ljust(2 * BLOCK, b"\0")
     images = {"boot": boot, "system": system, "vbmeta": top, "vbmeta_system": chained}
-    group = chunk(1, b"main") + number(2, group_size) + chunk(3, b"system")
+    group = chunk(1, b"main") + number(2, 1 << 30) + chunk(3, b"system")
     spec = Spec(
         [
-            Part(
-                name,
-                bytes(BLOCK) if wrong_digest and name == "system" else data,
-                full_ops(data, [REPLACE_XZ, REPLACE], 16),
-            )
+            Part(name, data, full_ops(data, [REPLACE_XZ, REPLACE], 64))
             for name, data in images.items()
         ],
         sign=lambda digest: key.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA256())),
-        minor=minor,
         extra=chunk(15, chunk(1, group)),
     )
     payload = spec.build()

@@ -255,7 +255,14 @@ def test_a_key_that_recovery_refuses_signs_nothing(
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    # Shells start background jobs with interrupts ignored, and children inherit that.
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def test_a_full_disk_leaves_nothing_behind(demo: Path, tmp_path: Path) -> None:
