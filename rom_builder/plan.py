@@ -10,6 +10,7 @@ from pathlib import Path
 from rom_builder.edits import AppEdit, Change, Edit, FileData, Obstacle
 from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.facts import Value
+from rom_builder.formats.device_path import ancestors
 from rom_builder.formats.tree import NodeKind
 from rom_builder.mechanisms import MECHANISMS
 from rom_builder.packages import Packages
@@ -99,6 +100,10 @@ def add(rom: Rom, edits: dict[str, Edit], edit: Edit) -> None:
     there = rom.files.get(path)
     if there is not None and there.node.kind is not NodeKind.FILE:
         raise BuildRefused(f"{path} is a {there.node.kind.value} in the base, not a file")
+    for above in ancestors(path)[1:]:
+        holder = rom.files.get(above)
+        if above in edits or (holder is not None and holder.node.kind is not NodeKind.FOLDER):
+            raise BuildRefused(f"{path} would lie below {above}, which is no folder")
     if edit.new is not None and there is not None and rom.read(there) == edit.new.data:
         edits.pop(path, None)
         return
