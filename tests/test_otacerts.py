@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.build import Built, build
 from rom_builder.cli import cli
+from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused
 from rom_builder.findings import Verdict
 from rom_builder.formats.avb_descriptors import HashDescriptor, HashtreeDescriptor
@@ -27,12 +29,13 @@ from rom_builder.formats.ota_signature import verify_ota_signature
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.vbmeta import verify_vbmeta
 from rom_builder.formats.x509 import parse_otacerts
-from rom_builder.keys import NewKey, new_key
+from rom_builder.keys import new_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.nested import open_name
+from rom_builder.plan import Plan
 from rom_builder.policy.load import load_policies
 from rom_builder.rom import Rom, open_rom
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.update_certificates import plan_certificates
 from tests.ab_package import BLOCK, SYSTEM, erofs_image, hash_of, sealed, written
 from tests.formats.builders import vbmeta
 from tests.formats.builders.boot_image import boot_v0, boot_v1, vendor_boot_v4
@@ -48,6 +51,7 @@ OTACERTS = "system/etc/security/otacerts.zip"
 MAKER = key("rsa-2048", 1).certificate
 """Whom the base trusts."""
 OURS = key("rsa-2048", 2)
+AVB = new_key("avb", "rsa-2048")
 TESTKEY = x509.load_der_x509_certificate(der_of("testkey"))
 UNFIT = certificate(rsa.generate_private_key(65537, 3072), SHA384())
 
@@ -113,24 +117,19 @@ def file_base(folder: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def built(base: Path, *, replace: bool = True, ours: NewKey = OURS) -> Built:
+def built(
+    base: Path, *, replace: bool = True, brought: Mapping[str, FileData] = MappingProxyType({})
+) -> Built:
     return build(
         base,
         load_policies(["rom-baseline"], binding_models()),
-        signer(ours),
+        signer(OURS),
         base.with_name("built.zip"),
-        avb=avb_signer(),
-        brought={},
+        avb=signer(AVB),
+        brought=dict(brought),
         today=TODAY,
         replace_otacerts=replace,
     )
-
-
-AVB = new_key("avb", "rsa-2048")
-
-
-def avb_signer() -> CheckedSigner:
-    return signer(AVB)
 
 
 def subjects(rom: Rom, name: str) -> set[str]:
@@ -266,6 +265,18 @@ def test_publicly_known_and_unfit_certificates_are_removed(tmp_path: Path) -> No
     assert "CN=Odd (recovery cannot use it: its signature algorithm is " in edit.why
 
 
+def test_a_list_that_the_user_brings_is_renewed_like_the_base_s(tmp_path: Path) -> None:
+    base = file_base(tmp_path, {"boot.img": b"", OTACERTS: accepted(MAKER)})
+    other = key("rsa-2048", 3).certificate
+    made = built(base, brought={f"/{OTACERTS}": FileData(accepted(other, TESTKEY))})
+    assert subjects(open_rom(made.path), OTACERTS) == subject(other, OURS.certificate)
+
+
+def test_a_base_without_the_file_gets_one(tmp_path: Path) -> None:
+    made = built(file_base(tmp_path, {"boot.img": b""}))
+    assert subjects(open_rom(made.path), OTACERTS) == subject(OURS.certificate)
+
+
 def test_building_again_on_the_result_changes_nothing_more(tmp_path: Path) -> None:
     first = built(file_base(tmp_path, {"boot.img": b"", OTACERTS: accepted(MAKER)}))
     first.path.rename(tmp_path / "base.zip")
@@ -291,9 +302,6 @@ def test_without_the_option_the_list_stays_and_the_danger_is_told(tmp_path: Path
 
 def test_a_certificate_that_recovery_refuses_is_not_written(tmp_path: Path) -> None:
     odd = certificate(rsa.generate_private_key(65537, 3072), SHA256())
-    from rom_builder.plan import Plan
-    from rom_builder.update_certificates import plan_certificates
-
     rom = open_rom(file_base(tmp_path, {"boot.img": b"", OTACERTS: accepted(MAKER)}))
     with pytest.raises(BuildRefused, match="recovery cannot use .* 3072 bits"):
         plan_certificates(rom, Plan((), ()), odd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import stat
 
 from rom_builder.errors import ImageError
@@ -13,6 +14,7 @@ from rom_builder.formats.cpio import HEADER_SIZE, TRAILER, CpioEntry, read_cpio
 from rom_builder.formats.ramdisk import read_ramdisk
 from rom_builder.formats.source import BytesSource
 
+_ZEROS = re.compile(rb"\0+")
 _SIZE_FIELD = slice(54, 62)
 _CHECKSUM_FIELD = slice(102, 110)
 
@@ -52,7 +54,7 @@ def _with_entry(content: bytes, path: str, data: bytes) -> bytes | None:
             position = entry.offset + HEADER_SIZE + len(entry.name) + 1 + len(entry.content)
             if _path_of(entry.name) == path and entry.name != TRAILER:
                 found = entry
-        position += len(content[position:]) - len(content[position:].lstrip(b"\0"))
+        position = zeros.end() if (zeros := _ZEROS.match(content, position)) else position
     return None if found is None else _spliced(content, found, data)
 
 
