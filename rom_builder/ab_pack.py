@@ -73,6 +73,7 @@ def write_ab_package(
         growing=[
             name for group in (groups.groups if groups else ()) for name in group.partition_names
         ],
+        ramdisk_edits=plan.ramdisk_edits,
     )
     key = PayloadKey(ota.public_key, ota.sign_digest)
     with PayloadWriter(payload, edited.images, [key], decoded=edited.decoded) as written:

@@ -28,6 +28,7 @@ from rom_builder.rom import Rom, digest_of, open_rom
 from rom_builder.signatures import read_accepted
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.signer import CheckedSigner
+from rom_builder.update_certificates import dangers, plan_certificates
 
 Step = Callable[[str], None]
 
@@ -63,6 +64,7 @@ def build(
     brought: dict[str, FileData],
     today: date,
     allow_public_key: bool = False,
+    replace_otacerts: bool = False,
     step: Step = lambda _: None,
 ) -> Built:
     """Write a signed package that meets its policies, or nothing.
@@ -75,6 +77,8 @@ def build(
         brought: Files that the user brings, by device path.
         today: Day on which expiry dates are judged.
         allow_public_key: Sign with a publicly known key all the same; the report says so.
+        replace_otacerts: Put the certificate of ``signer`` where devices look for those that they
+            accept, and take out what endangers them.
         step: Told what is being done.
 
     Raises:
@@ -102,7 +106,10 @@ def build(
         )
     step("plan")
     made = plan(rom, policies, brought)
-    made = replace(made, notes=(*made.notes, *remarks(rom, signer)))
+    if replace_otacerts:
+        made = plan_certificates(rom, made, signer.certificate)
+    remarked = remarks(rom, signer, replaces_otacerts=replace_otacerts)
+    made = replace(made, notes=(*made.notes, *remarked))
     with write_whole(output) as file:
         step("pack")
         if PAYLOAD_NAME in rom.contents.payloads:
@@ -145,9 +152,17 @@ def refuse_unless_compliant(report: Report, made: Plan, output: Path) -> None:
         raise NotCompliant(replace(report, image=replace(report.image, path=str(output))), made)
 
 
-def remarks(rom: Rom, signer: CheckedSigner | None) -> tuple[str, ...]:
-    """Return what the user should know of a package made from this base with this key."""
-    notes = []
+def remarks(
+    rom: Rom, signer: CheckedSigner | None, *, replaces_otacerts: bool = False
+) -> tuple[str, ...]:
+    """Return what the user should know of a package made from this base with this key.
+
+    Args:
+        rom: The base.
+        signer: The key that signs, None if it is not known yet.
+        replaces_otacerts: The package brings its certificate along.
+    """
+    notes = [] if replaces_otacerts else list(dangers(rom))
     missing = missing_sources(rom)
     if missing:
         shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
@@ -166,5 +181,8 @@ def remarks(rom: Rom, signer: CheckedSigner | None) -> tuple[str, ...]:
         notes.append(
             "the certificate is not in the base's otacerts.zip: a device with this ROM would not "
             "accept the package, and would refuse the next one that this key signs"
+            if not replaces_otacerts
+            else "the certificate is not in the base's otacerts.zip: a device with this ROM would not "
+            "accept the package; one that has the package accepts the next"
         )
     return tuple(notes)

@@ -37,6 +37,28 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class RamdiskEdit:
+    """One file in the ramdisk of a boot image that gets new content; it has no device path.
+
+    Attributes:
+        partition: Nested name of the image, ``payload.bin!/recovery``.
+        path: The file's path in the ramdisk, without a leading slash.
+        data: Its content afterwards; owner and mode stay.
+        why: The requirement that asks for it, one line.
+    """
+
+    partition: str
+    path: str
+    data: bytes
+    why: str
+
+    @property
+    def name(self) -> str:
+        """Nested name of the file, ``payload.bin!/recovery!/ramdisk!/res/keys``."""
+        return f"{self.partition}!/ramdisk!/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class AppEdit:
     """One entry inside an app that must change; the app must then be signed again by its own key.
 

@@ -22,6 +22,7 @@ from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.plan import Plan
+from rom_builder.ramdisks import edited_boot_image, edits_by_image
 from rom_builder.rom import SCRIPT, Rom
 from rom_builder.signatures import OTACERT
 
@@ -104,6 +105,12 @@ def new_entries(rom: Rom, plan: Plan, otacert: bytes) -> dict[str, bytes | None]
         entry_for(rom, edit.path): None if edit.new is None else edit.new.data
         for edit in plan.edits
     }
+    for image, edits in edits_by_image(plan.ramdisk_edits).items():
+        try:
+            content = edited_boot_image(rom.contents.partitions[image].source, edits)
+        except ImageError as error:
+            raise error.within(image) from error
+        new[image] = content.read_at(0, content.size)
     new[SCRIPT] = edited_script(rom, plan.edits)
     new[OTACERT] = otacert
     new[METADATA_NAME] = edited_metadata(rom, plan)

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.containers import Partition
-from rom_builder.edits import Edit
+from rom_builder.edits import Edit, RamdiskEdit
 from rom_builder.errors import BuildRefused, ImageError, SigningError
 from rom_builder.formats import erofs, ext4
 from rom_builder.formats.avb_descriptors import (
@@ -22,8 +22,9 @@ from rom_builder.formats.avb_key import SIZES, Algorithm, encode_public_key
 from rom_builder.formats.avb_seal import ImageDescriptor, seal
 from rom_builder.formats.avb_signing import AvbKey
 from rom_builder.formats.image_edit import FileChange, ImagePlan
-from rom_builder.formats.source import FileSource, Slice, Source
+from rom_builder.formats.source import FileSource, Pieces, Slice, Source
 from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
+from rom_builder.ramdisks import edited_boot_image, edits_by_image
 from rom_builder.rom import Mount, Rom
 from rom_builder.signers.signer import CheckedSigner
 
@@ -64,6 +65,7 @@ def edit_partitions(
     avb: CheckedSigner | None,
     *,
     growing: Iterable[str] = (),
+    ramdisk_edits: Iterable[RamdiskEdit] = (),
 ) -> EditedPartitions:
     """Return the partition images after edits, sealed.
 
@@ -73,6 +75,7 @@ def edit_partitions(
         base: The base's partitions by name.
         avb: The key of the role ``avb``; needed if the base has verified boot.
         growing: Partitions that may become larger.
+        ramdisk_edits: What changes in ramdisks.
 
     Raises:
         BuildRefused: A file lies in no partition image, or its file system cannot be edited.
@@ -80,7 +83,9 @@ def edit_partitions(
         SigningError: A vbmeta image has to be signed and there is no key.
     """
     by_name = changes_by_partition(rom, edits)
-    decoded = {name: spooled(base[name].source) for name in by_name}
+    in_ramdisks = edits_by_image(ramdisk_edits)
+    boots = [name for name, partition in base.items() if partition.path in in_ramdisks]
+    decoded = {name: spooled(base[name].source) for name in (*by_name, *boots)}
     contents: dict[str, Source] = {}
     for name, changes in by_name.items():
         editor = EDITORS.get(base[name].kind)
@@ -96,6 +101,14 @@ def edit_partitions(
             contents[name] = spooled(editor(content, changes).apply(content))
         except ImageError as error:
             raise error.within(base[name].path) from error
+    for name in boots:
+        path = base[name].path
+        try:
+            contents[name] = edited_boot_image(decoded[name], in_ramdisks[path])
+            if TOP not in base:
+                contents[name] = filled(contents[name], decoded[name].size)
+        except ImageError as error:
+            raise error.within(path) from error
     if not contents:
         return EditedPartitions({}, {}, {})
     if TOP not in base:
@@ -107,6 +120,17 @@ def edit_partitions(
     }
     sealed = seal(sources, contents, keys, growing=tuple(growing))
     return EditedPartitions(sealed.images, decoded, sealed.descriptors)
+
+
+def filled(content: Source, size: int) -> Source:
+    """Fill a boot image with zeros to the size of its partition.
+
+    Raises:
+        ImageError: It does not fit.
+    """
+    if content.size > size:
+        raise ImageError(f"takes {content.size} bytes after the edit and has {size}")
+    return Pieces([(content, content.size), (None, size - content.size)])
 
 
 def changes_by_partition(rom: Rom, edits: Iterable[Edit]) -> dict[str, list[FileChange]]:

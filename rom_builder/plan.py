@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rom_builder.edits import AppEdit, Change, Edit, FileData, Obstacle
+from rom_builder.edits import AppEdit, Change, Edit, FileData, Obstacle, RamdiskEdit
 from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.facts import Value
 from rom_builder.formats.device_path import ancestors
@@ -29,11 +29,13 @@ class Plan:
         edits: One for each file that changes; applying them twice changes nothing more.
         obstacles: Demands that need something the user has to bring.
         notes: What the user should know before building.
+        ramdisk_edits: Files that change inside boot images, which no device path names.
     """
 
     edits: tuple[Edit, ...]
     obstacles: tuple[Obstacle, ...]
     notes: tuple[str, ...] = ()
+    ramdisk_edits: tuple[RamdiskEdit, ...] = ()
 
 
 def plan(rom: Rom, policies: Policies, brought: Mapping[str, FileData]) -> Plan:

@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from rom_builder.cli.check import FORMATS, target_of, terminal_width
-from rom_builder.cli.options import color_of, load, policy_option, today
-from rom_builder.cli.plan import replace_option, tree_option
-from rom_builder.errors import SigningError
+from rom_builder.cli.options import ask, color_of, load, policy_option, today
+from rom_builder.cli.plan import otacerts_option, replace_option, tree_option
 
 REFUSED = 1
 
@@ -28,6 +27,7 @@ REFUSED = 1
 )  # fmt: skip
 @replace_option
 @tree_option
+@otacerts_option
 @click.option(
     "--report", "reports", multiple=True, metavar="FORMAT=PATH",
     help=f"Also write the report on the package to a file ({', '.join(FORMATS)}).",
@@ -45,6 +45,7 @@ def build(
     output: Path,
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
+    replace_otacerts: bool,
     reports: tuple[str, ...],
     allow_public_key: bool,
 ) -> None:
@@ -83,6 +84,7 @@ def build(
             brought=read_brought(replacements, trees),
             today=today(),
             allow_public_key=allow_public_key,
+            replace_otacerts=replace_otacerts,
             step=lambda name: click.echo(f"{name} ...", err=True),
         )
     except NotCompliant as refused:
@@ -98,15 +100,5 @@ def build(
     click.echo(
         REPORTS["text"](built.report, color=color_of(sys.stdout), width=terminal_width()), nl=False
     )
-    click.echo(f"wrote {output}: {len(built.plan.edits)} files changed", err=True)
-
-
-def ask() -> str:
-    """Ask for a passphrase on the terminal."""
-    if not sys.stdin.isatty():
-        raise SigningError(
-            "the signing key has a passphrase and there is no terminal to ask for it",
-            hint="name its source in the signing profile: passphrase: {env: NAME} or {file: PATH}",
-        )
-    answer: str = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
-    return answer
+    changed = len(built.plan.edits) + len(built.plan.ramdisk_edits)
+    click.echo(f"wrote {output}: {changed} files changed", err=True)

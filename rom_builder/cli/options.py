@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 import click
 
+from rom_builder.errors import SigningError
 from rom_builder.findings import Severity
 
 policy_option = click.option(
@@ -48,3 +50,14 @@ def severity(name: str) -> Severity:
 def color_of(stream: Any) -> bool:
     """Say whether a stream shows colours: a terminal, and the user did not ask for none."""
     return bool(stream.isatty()) and "NO_COLOR" not in os.environ
+
+
+def ask() -> str:
+    """Ask for a passphrase on the terminal."""
+    if not sys.stdin.isatty():
+        raise SigningError(
+            "the signing key has a passphrase and there is no terminal to ask for it",
+            hint="name its source in the signing profile: passphrase: {env: NAME} or {file: PATH}",
+        )
+    answer: str = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
+    return answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rom_builder.cli.options import color_of, load, policy_option
+from rom_builder.cli.options import ask, color_of, load, policy_option
 
 if TYPE_CHECKING:
     from rom_builder.edits import Edit
@@ -50,17 +50,31 @@ tree_option = click.option(
     help="Put every file below DIR at its device path (DIR/system/app/X.apk). May be repeated.",
 )
 
+otacerts_option = click.option(
+    "--replace-otacerts",
+    is_flag=True,
+    help="Let devices with the package accept the next one: put the certificate that signs into "
+    "otacerts.zip, in the system and in recovery's ramdisk, and remove publicly known ones.",
+)
+
 
 @click.command()
 @click.argument("base", type=click.Path(path_type=Path))
 @policy_option
+@click.option(
+    "-s", "--signing", metavar="PROFILE",
+    help="Signing profile that build will be given; needed with --replace-otacerts.",
+)  # fmt: skip
 @replace_option
 @tree_option
+@otacerts_option
 def plan(
     base: Path,
     policies: tuple[str, ...],
+    signing: str | None,
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
+    replace_otacerts: bool,
 ) -> None:
     """Show what build would change in BASE, like a diff, and why. Nothing is written.
 
@@ -71,13 +85,22 @@ def plan(
       rom-builder plan ota.zip -p messaging-opt-in
     """
     from rom_builder.build import remarks
+    from rom_builder.key_files import PassphrasePrompt
     from rom_builder.plan import plan as make_plan
     from rom_builder.plan import read_brought
     from rom_builder.rom import open_rom
+    from rom_builder.signers.profile import open_role
+    from rom_builder.update_certificates import plan_certificates
 
+    if replace_otacerts and signing is None:
+        raise click.UsageError("--replace-otacerts needs --signing: whose certificate is it?")
+    signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask)) if signing else None
     rom = open_rom(base)
     made = make_plan(rom, load(policies), read_brought(replacements, trees))
-    for line in shown(rom, made, remarks(rom, None), color=color_of(sys.stdout)):
+    if replace_otacerts and signer is not None:
+        made = plan_certificates(rom, made, signer.certificate)
+    notes = (*made.notes, *remarks(rom, signer, replaces_otacerts=replace_otacerts))
+    for line in shown(rom, made, notes, color=color_of(sys.stdout)):
         click.echo(line)
 
 
@@ -90,13 +113,17 @@ def shown(rom: Rom, made: Plan, notes: tuple[str, ...], *, color: bool) -> Itera
             click.style(printable(line), fg=COLORS.get(line[:1])) if color else printable(line)
             for line in difference(rom, edit)
         )
+    for change in made.ramdisk_edits:
+        before = rom.by_name[change.name].node.size
+        yield f"# replace {printable(change.name)}: {printable(change.why)}"
+        yield f"@ {before} bytes become {len(change.data)}"
     for obstacle in made.obstacles:
         yield f"! {printable(obstacle.path)}: {printable(obstacle.why)}"
         yield f"    {printable(obstacle.hint)}"
     for note in notes:
         yield f"note: {printable(note)}"
     needed = {obstacle.path.partition("!/")[0] for obstacle in made.obstacles}
-    yield f"{counted(len(made.edits), 'file')} would change; " + (
+    yield f"{counted(len(made.edits) + len(made.ramdisk_edits), 'file')} would change; " + (
         f"{counted(len(needed), 'file')} must be brought in a new version"
         if needed
         else "nothing else is needed"
