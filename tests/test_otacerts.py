@@ -110,7 +110,8 @@ def ab_base(folder: Path, otacerts: bytes, boots: Mapping[str, bytes]) -> Path:
 def file_base(folder: Path, files: Mapping[str, bytes]) -> Path:
     path = folder / "base.zip"
     with zipfile.ZipFile(path, "w") as made:
-        made.writestr("META-INF/com/google/android/updater-script", SCRIPT)
+        permissions = b'set_perm_recursive(0, 0, 0755, 0644, "/system");\n'
+        made.writestr("META-INF/com/google/android/updater-script", SCRIPT.replace(b"unmount", permissions + b"unmount"))
         made.writestr("system/build.prop", SYSTEM["system/build.prop"])
         for name, data in files.items():
             made.writestr(name, data)
