@@ -107,10 +107,10 @@ def ab_base(folder: Path, otacerts: bytes, boots: Mapping[str, bytes]) -> Path:
     return written(folder / "base.zip", spec.build(), MAKER.public_bytes(Encoding.PEM))
 
 
-def file_base(folder: Path, files: Mapping[str, bytes]) -> Path:
+def file_base(folder: Path, files: Mapping[str, bytes], script: bytes = SCRIPT) -> Path:
     path = folder / "base.zip"
     with zipfile.ZipFile(path, "w") as made:
-        made.writestr("META-INF/com/google/android/updater-script", SCRIPT)
+        made.writestr("META-INF/com/google/android/updater-script", script)
         made.writestr("system/build.prop", SYSTEM["system/build.prop"])
         for name, data in files.items():
             made.writestr(name, data)
@@ -273,7 +273,10 @@ def test_a_list_that_the_user_brings_is_renewed_like_the_base_s(tmp_path: Path) 
 
 
 def test_a_base_without_the_file_gets_one(tmp_path: Path) -> None:
-    made = built(file_base(tmp_path, {"boot.img": b""}))
+    script = SCRIPT.replace(
+        b"unmount(", b'set_perm_recursive(0, 0, 0755, 0644, "/system");\nunmount('
+    )
+    made = built(file_base(tmp_path, {"boot.img": b""}, script))
     assert subjects(open_rom(made.path), OTACERTS) == subject(OURS.certificate)
 
 
