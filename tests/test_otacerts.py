@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rom_builder.build import Built, build
 from rom_builder.cli import cli
 from rom_builder.edits import FileData
-from rom_builder.errors import BuildRefused
+from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.findings import Verdict
 from rom_builder.formats.avb_descriptors import HashDescriptor, HashtreeDescriptor
 from rom_builder.formats.avb_verify import verify_image
@@ -301,6 +301,17 @@ def test_without_the_option_the_list_stays_and_the_danger_is_told(tmp_path: Path
     assert danger.startswith(f"WARNING: recovery.img!/ramdisk!/{OTACERTS}!/keys/0.x509.pem: ")
     assert "takes no package at all" in danger
     assert "would refuse the next one that this key signs" in stranger
+
+
+def test_a_damaged_list_in_a_ramdisk_is_told(tmp_path: Path) -> None:
+    files = {"recovery.img": recovery(b"no archive"), OTACERTS: accepted(MAKER)}
+    base = file_base(tmp_path, files)
+    assert any(
+        note.startswith("WARNING: recovery cannot read its list of certificates: recovery.img!/")
+        for note in built(base, replace=False).plan.notes
+    )
+    with pytest.raises(ImageError, match=r"^recovery\.img!/ramdisk!/system/etc/security/otacerts"):
+        built(base)
 
 
 def test_a_certificate_that_recovery_refuses_is_not_written(tmp_path: Path) -> None:
