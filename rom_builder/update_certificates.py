@@ -292,16 +292,13 @@ def judged(entry: str, content: bytes) -> Accepted:
 
 
 def dangers(rom: Rom) -> Iterator[str]:
-    """Yield a warning for each certificate that makes recovery drop the list that it stands in.
-
-    Copies that cannot be read are noted in the ROM's list of unread parts.
-    """
+    """Yield a warning for each certificate, or damage, that makes recovery drop a whole list."""
     for copy in copies(rom):
         name = copy.file.name
         try:
             found = list(read_copy(rom.read(copy.file, MAX_CERTIFICATES_SIZE), name))
         except ImageError as error:
-            rom.note_unread(error, name)
+            yield f"WARNING: recovery cannot read its list of certificates: {error}"
             continue
         for item in found:
             if item.unfit:

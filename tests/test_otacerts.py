@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rom_builder.build import Built, build
 from rom_builder.cli import cli
 from rom_builder.edits import FileData
-from rom_builder.errors import BuildRefused
+from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.findings import Verdict
 from rom_builder.formats.avb_descriptors import HashDescriptor, HashtreeDescriptor
 from rom_builder.formats.avb_verify import verify_image
@@ -107,11 +107,15 @@ def ab_base(folder: Path, otacerts: bytes, boots: Mapping[str, bytes]) -> Path:
     return written(folder / "base.zip", spec.build(), MAKER.public_bytes(Encoding.PEM))
 
 
-def file_base(folder: Path, files: Mapping[str, bytes]) -> Path:
+def file_base(folder: Path, files: Mapping[str, bytes], script: bytes = SCRIPT) -> Path:
     path = folder / "base.zip"
     with zipfile.ZipFile(path, "w") as made:
+<<<<<<< HEAD
         permissions = b'set_perm_recursive(0, 0, 0755, 0644, "/system");\n'
         made.writestr("META-INF/com/google/android/updater-script", SCRIPT.replace(b"unmount", permissions + b"unmount"))
+=======
+        made.writestr("META-INF/com/google/android/updater-script", script)
+>>>>>>> otacerts
         made.writestr("system/build.prop", SYSTEM["system/build.prop"])
         for name, data in files.items():
             made.writestr(name, data)
@@ -274,7 +278,10 @@ def test_a_list_that_the_user_brings_is_renewed_like_the_base_s(tmp_path: Path) 
 
 
 def test_a_base_without_the_file_gets_one(tmp_path: Path) -> None:
-    made = built(file_base(tmp_path, {"boot.img": b""}))
+    script = SCRIPT.replace(
+        b"unmount(", b'set_perm_recursive(0, 0, 0755, 0644, "/system");\nunmount('
+    )
+    made = built(file_base(tmp_path, {"boot.img": b""}, script))
     assert subjects(open_rom(made.path), OTACERTS) == subject(OURS.certificate)
 
 
@@ -299,6 +306,17 @@ def test_without_the_option_the_list_stays_and_the_danger_is_told(tmp_path: Path
     assert danger.startswith(f"WARNING: recovery.img!/ramdisk!/{OTACERTS}!/keys/0.x509.pem: ")
     assert "takes no package at all" in danger
     assert "would refuse the next one that this key signs" in stranger
+
+
+def test_a_damaged_list_in_a_ramdisk_is_told(tmp_path: Path) -> None:
+    files = {"recovery.img": recovery(b"no archive"), OTACERTS: accepted(MAKER)}
+    base = file_base(tmp_path, files)
+    assert any(
+        note.startswith("WARNING: recovery cannot read its list of certificates: recovery.img!/")
+        for note in built(base, replace=False).plan.notes
+    )
+    with pytest.raises(ImageError, match=r"^recovery\.img!/ramdisk!/system/etc/security/otacerts"):
+        built(base)
 
 
 def test_a_certificate_that_recovery_refuses_is_not_written(tmp_path: Path) -> None:

@@ -150,6 +150,43 @@ def test_cpio_takes_the_archive(tmp_path: Path) -> None:
     assert (tmp_path / "z").read_bytes() == noise(9001, 1)
 
 
+@pytest.mark.judge("mkbootimg")
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+def test_an_edited_image_is_what_mkbootimg_makes_of_the_edited_ramdisk(
+    version: int, tmp_path: Path
+) -> None:
+    new = with_ramdisk_file(PACKED, PATH, NEW)
+    assert new is not None
+    parts = {"kernel": b"kernel" * 900, "dtb": b"dtb" * 900, "old": PACKED}
+    for name, data in {**parts, "new": new}.items():
+        (tmp_path / name).write_bytes(data)
+    options = ["--kernel", "kernel", "--header_version", str(version)]
+    options += ["--dtb", "dtb"] if version == 2 else []
+
+    def made(ramdisk: str) -> bytes:
+        command = ["mkbootimg", *options, "--ramdisk", ramdisk, "-o", "boot.img"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        return (tmp_path / "boot.img").read_bytes()
+
+    assert with_file(BytesSource(made("old")), PATH, NEW) == made("new")
+
+
+@pytest.mark.judge("mkbootimg")
+def test_an_edited_vendor_boot_is_what_mkbootimg_makes(tmp_path: Path) -> None:
+    new = with_ramdisk_file(PACKED, PATH, NEW)
+    assert new is not None
+    for name, data in {"dtb": b"dtb" * 900, "old": PACKED, "new": new}.items():
+        (tmp_path / name).write_bytes(data)
+
+    def made(ramdisk: str) -> bytes:
+        options = ["--vendor_boot", "v.img", "--header_version", "3", "--dtb", "dtb"]
+        command = ["mkbootimg", *options, "--vendor_ramdisk", ramdisk]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        return (tmp_path / "v.img").read_bytes()
+
+    assert with_file(BytesSource(made("old")), PATH, NEW) == made("new")
+
+
 @pytest.mark.parametrize("name", BOOTS)
 def test_damage_is_an_image_error(name: str) -> None:
     whole, chance = BOOTS[name], random.Random(name)
