@@ -107,15 +107,14 @@ def ab_base(folder: Path, otacerts: bytes, boots: Mapping[str, bytes]) -> Path:
     return written(folder / "base.zip", spec.build(), MAKER.public_bytes(Encoding.PEM))
 
 
+PERMISSIONS = b'set_perm_recursive(0, 0, 0755, 0644, "/system");\n'
+
+
 def file_base(folder: Path, files: Mapping[str, bytes], script: bytes = SCRIPT) -> Path:
     path = folder / "base.zip"
     with zipfile.ZipFile(path, "w") as made:
-<<<<<<< HEAD
-        permissions = b'set_perm_recursive(0, 0, 0755, 0644, "/system");\n'
-        made.writestr("META-INF/com/google/android/updater-script", SCRIPT.replace(b"unmount", permissions + b"unmount"))
-=======
+        script = script.replace(b"unmount", PERMISSIONS + b"unmount", 1)
         made.writestr("META-INF/com/google/android/updater-script", script)
->>>>>>> otacerts
         made.writestr("system/build.prop", SYSTEM["system/build.prop"])
         for name, data in files.items():
             made.writestr(name, data)
