@@ -130,16 +130,29 @@ def _command(line: str, number: int) -> Command:
         )
     if name not in _FULL:
         raise ImageError(f"line {number} of the transfer list: unknown command {name[:40]!r}")
-    if not _NUMBERS.fullmatch(rest):
-        raise ImageError(f"line {number} of the transfer list: no range set")
-    count, *blocks = map(int, rest.split(","))
+    return Command(name, parse_ranges(rest, f"line {number} of the transfer list"), number)
+
+
+def parse_ranges(text: str, place: str) -> tuple[tuple[int, int], ...]:
+    """Read a range set: first block and the one behind the last, of each range in its order.
+
+    Args:
+        text: ``count,start,end,...``.
+        place: Where it stands, for the message.
+
+    Raises:
+        ImageError: It is none.
+    """
+    if not _NUMBERS.fullmatch(text):
+        raise ImageError(f"{place}: no range set")
+    count, *blocks = map(int, text.split(","))
     if count != len(blocks) or count % 2 or not count:
-        raise ImageError(f"line {number} of the transfer list: range set of {count} numbers")
+        raise ImageError(f"{place}: range set of {count} numbers")
     ranges = tuple(zip(blocks[::2], blocks[1::2], strict=True))
     for start, end in ranges:
         if not start < end <= MAX_BLOCKS:
-            raise ImageError(f"line {number} of the transfer list: blocks {start} to {end}")
-    return Command(name, ranges, number)
+            raise ImageError(f"{place}: blocks {start} to {end}")
+    return ranges
 
 
 def open_transfer(transfer_list: bytes, new_data: Source, *, brotli: bool = False) -> Source:
