@@ -31,6 +31,7 @@ from rom_builder.mechanisms import binding_models
 from rom_builder.plan import plan, read_brought
 from rom_builder.policy.load import load_policies
 from rom_builder.rom import open_rom
+from rom_builder.signatures import OTACERT
 from tests.ab_package import sealed
 from tests.cases import TODAY
 from tests.formats.builders import vbmeta as vbmeta_builder
@@ -61,14 +62,13 @@ class Base:
 
     Attributes:
         tail: What follows the file system in the partition.
-        filling: Bytes of a file that leaves less room.
+        line: Added to the transfer list.
     """
 
     size: str = "1M"
     brotli: bool = True
     version: int = 4
     tail: bytes = b""
-    filling: int = 0
     script: str = ""
     entries: dict[str, bytes] = field(default_factory=dict)
     avb: bool = False
@@ -79,8 +79,6 @@ class Base:
         shutil.rmtree(source, ignore_errors=True)
         shutil.copytree(DEMO / "ota/system", source)
         (source / "data.bin").write_bytes(noise(90_000, 4))
-        if self.filling:
-            (source / "filling.bin").write_bytes(noise(self.filling, 5))
         options = ["-b", "4096", "-O", "^has_journal,^resize_inode"]
         make_ext4(source, image, options, self.size)
         return image.read_bytes() + self.tail
@@ -133,7 +131,7 @@ def transfer(image: bytes, version: int) -> tuple[bytes, bytes]:
 def built(base: Path, output: Path, **more: object) -> Path:
     policies = load_policies(["messaging-opt-in"], binding_models())
     brought = {**read_brought([(APP, DEMO / "Messaging-2.0.apk")], []), **more.pop("brought", {})}  # type: ignore[dict-item]
-    avb = signer(key("rsa2048")) if more.pop("avb", False) else None
+    avb = signer(key("rsa-2048")) if more.pop("avb", False) else None
     build(base, policies, signer(key()), output, avb=avb, brought=brought, today=TODAY)
     return output
 
@@ -207,7 +205,7 @@ def test_what_no_edit_touches_stays_as_it_is(tmp_path: Path) -> None:
     assert {
         s for command in listed.commands if command.name == "new" for s, _ in command.ranges
     } <= covered
-    assert b"otacert" in b" ".join(name.encode() for name in after.entries)
+    assert after.read(after.entries[OTACERT], 1 << 16).startswith(b"-----BEGIN CERTIFICATE")
 
 
 def test_the_same_base_gives_the_same_package(tmp_path: Path) -> None:
@@ -346,14 +344,14 @@ def test_a_script_that_verifies_other_bytes_is_refused(
 
 
 def test_a_digest_of_the_image_is_kept_true(tmp_path: Path) -> None:
-    image = Base().image(tmp_path)
-    digest = hashlib.sha1(image[: 200 * BLOCK_SIZE]).hexdigest()
+    path = Base().write(tmp_path)
+    digest = hashlib.sha1(partition(entries(path))[: 200 * BLOCK_SIZE]).hexdigest()
     other = 'range_sha1("/dev/block/bootdevice/by-name/vendor", "2,0,9") == "5";\n'
     line = f'if range_sha1("{DEVICE}", "2,0,200") == "{digest}" then ui_print("ok") endif;\n'
-    path = Base(script=line + other).write(tmp_path)
+    name = "META-INF/com/google/android/updater-script"
+    replace(path, {name: entries(path)[name] + (line + other).encode()})
     files = entries(built(path, tmp_path / "out.zip"))
     after = hashlib.sha1(partition(files)[: 200 * BLOCK_SIZE]).hexdigest()
-    name = "META-INF/com/google/android/updater-script"
     assert files[name] == entries(path)[name].replace(digest.encode(), after.encode())
     assert after != digest
 
