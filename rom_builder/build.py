@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.ab_pack import verify_places, write_ab_package
+from rom_builder.block_pack import is_block_based, refuse_unsuitable, write_block_package
 from rom_builder.check import check, check_rom
 from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused
@@ -70,7 +71,7 @@ def build(
     """Write a signed package that meets its policies, or nothing.
 
     Args:
-        base: A full A/B package, or a file-based package, packed or unpacked.
+        base: A full A/B package, or a file-based or full block-based one, packed or unpacked.
         signer: The key of the role ``ota``.
         avb: The key of the role ``avb``; needed where verified boot has to be sealed again.
         output: The package to write; appears whole or not at all.
@@ -102,8 +103,12 @@ def build(
     if rom.script is None and PAYLOAD_NAME not in rom.contents.payloads:
         raise BuildRefused(
             f"{base}: is a {rom.kind}, which no package can be built from",
-            hint="give a full A/B package, or a file-based package, packed or unpacked",
+            hint="give a full A/B package, or a file-based or full block-based one, packed or "
+            "unpacked",
         )
+    block_based = is_block_based(rom) and PAYLOAD_NAME not in rom.contents.payloads
+    if block_based:
+        refuse_unsuitable(rom)
     step("plan")
     made = plan(rom, policies, brought)
     if replace_otacerts:
@@ -112,12 +117,13 @@ def build(
     made = replace(made, notes=(*made.notes, *remarked))
     with write_whole(output) as file:
         step("pack")
-        if PAYLOAD_NAME in rom.contents.payloads:
+        if block_based or PAYLOAD_NAME in rom.contents.payloads:
             # Its inner signatures are made while it is packed: it is judged before them, too.
             refuse_unless_compliant(
                 check_rom(rom.with_edits(made.edits), policies, today=today), made, output
             )
-            write_ab_package(rom, made, signer, avb, file)
+            write = write_block_package if block_based else write_ab_package
+            write(rom, made, signer, avb, file)
         else:
             write_package(rom, made, signer.certificate.public_bytes(Encoding.PEM), file)
         file.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -51,11 +51,13 @@ class EditedPartitions:
         images: New images by name, whole.
         decoded: The base's images of the partitions that were read to their end, by name.
         descriptors: New verified-boot descriptors of partitions whose content changed.
+        changed: Bytes of the file systems that the edits write, by name.
     """
 
     images: dict[str, Source]
     decoded: dict[str, Source]
     descriptors: dict[str, ImageDescriptor]
+    changed: dict[str, tuple[range, ...]] = field(default_factory=dict)
 
 
 def edit_partitions(
@@ -87,6 +89,7 @@ def edit_partitions(
     boots = [name for name, partition in base.items() if partition.path in in_ramdisks]
     decoded = {name: spooled(base[name].source) for name in (*by_name, *boots)}
     contents: dict[str, Source] = {}
+    changed: dict[str, tuple[range, ...]] = {}
     for name, changes in by_name.items():
         editor = EDITORS.get(base[name].kind)
         if editor is None:
@@ -98,7 +101,9 @@ def edit_partitions(
         try:
             footer = read_footer(image)
             content = Slice(image, 0, footer.original_image_size) if footer else image
-            contents[name] = spooled(editor(content, changes).apply(content))
+            planned = editor(content, changes)
+            changed[name] = planned.changed
+            contents[name] = spooled(planned.apply(content))
         except ImageError as error:
             raise error.within(base[name].path) from error
     for name in boots:
@@ -112,14 +117,14 @@ def edit_partitions(
     if not contents:
         return EditedPartitions({}, {}, {})
     if TOP not in base:
-        return EditedPartitions(contents, decoded, {})
+        return EditedPartitions(contents, decoded, {}, changed)
     sources = {name: decoded.get(name, partition.source) for name, partition in base.items()}
     keys = {
         name: avb_key(avb, read_vbmeta(sources[name]).algorithm)
         for name in to_be_signed(sources, contents)
     }
     sealed = seal(sources, contents, keys, growing=tuple(growing))
-    return EditedPartitions(sealed.images, decoded, sealed.descriptors)
+    return EditedPartitions(sealed.images, decoded, sealed.descriptors, changed)
 
 
 def filled(content: Source, size: int) -> Source:

@@ -51,8 +51,9 @@ def build(
 ) -> None:
     """Write a signed OTA package from BASE that meets its policies, or nothing.
 
-    BASE is a full A/B package, or a file-based package, packed or unpacked. The result is checked
-    like a stranger's package before it is signed; if it is not compliant no file is written.
+    BASE is a full A/B package, or a file-based or full block-based one, packed or unpacked. The
+    result is checked like a stranger's package before it is signed; if it is not compliant no file
+    is written.
 
     The signing profile needs the role ota, and avb for a base with verified boot.
 

@@ -22,6 +22,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.brotli_stream import BrotliStream
@@ -129,16 +130,29 @@ def _command(line: str, number: int) -> Command:
         )
     if name not in _FULL:
         raise ImageError(f"line {number} of the transfer list: unknown command {name[:40]!r}")
-    if not _NUMBERS.fullmatch(rest):
-        raise ImageError(f"line {number} of the transfer list: no range set")
-    count, *blocks = map(int, rest.split(","))
+    return Command(name, parse_ranges(rest, f"line {number} of the transfer list"), number)
+
+
+def parse_ranges(text: str, place: str) -> tuple[tuple[int, int], ...]:
+    """Read a range set: first block and the one behind the last, of each range in its order.
+
+    Args:
+        text: ``count,start,end,...``.
+        place: Where it stands, for the message.
+
+    Raises:
+        ImageError: It is none.
+    """
+    if not _NUMBERS.fullmatch(text):
+        raise ImageError(f"{place}: no range set")
+    count, *blocks = map(int, text.split(","))
     if count != len(blocks) or count % 2 or not count:
-        raise ImageError(f"line {number} of the transfer list: range set of {count} numbers")
+        raise ImageError(f"{place}: range set of {count} numbers")
     ranges = tuple(zip(blocks[::2], blocks[1::2], strict=True))
     for start, end in ranges:
         if not start < end <= MAX_BLOCKS:
-            raise ImageError(f"line {number} of the transfer list: blocks {start} to {end}")
-    return Command(name, ranges, number)
+            raise ImageError(f"{place}: blocks {start} to {end}")
+    return ranges
 
 
 def open_transfer(transfer_list: bytes, new_data: Source, *, brotli: bool = False) -> Source:
@@ -163,14 +177,28 @@ def open_transfer(transfer_list: bytes, new_data: Source, *, brotli: bool = Fals
             f"new.dat has {new_data.size} bytes, the transfer list uses {parsed.new_size}"
         )
     pieces: list[tuple[Source | None, int]] = []
-    for blocks, offset in _last_writes(parsed.commands):
-        size = blocks * BLOCK_SIZE
-        pieces.append((None if offset is None else Slice(new_data, offset, size), size))
+    for run in last_writes(parsed.commands):
+        size = len(run.blocks) * BLOCK_SIZE
+        pieces.append((None if run.offset is None else Slice(new_data, run.offset, size), size))
     return Pieces(pieces)
 
 
-def _last_writes(commands: Sequence[Command]) -> list[tuple[int, int | None]]:
-    """Cut the partition into runs: blocks, and where in new.dat they come from (None: zeros).
+class Run(NamedTuple):
+    """Blocks in a row that one command writes last.
+
+    Attributes:
+        blocks: Their numbers.
+        command: Index of the command; None if none names them.
+        offset: Of the first block in new.dat; None if they are not from there.
+    """
+
+    blocks: range
+    command: int | None
+    offset: int | None
+
+
+def last_writes(commands: Sequence[Command]) -> list[Run]:
+    """Cut the partition into runs, from its first block to the last one that a command names.
 
     Where commands overlap, the last one counts. A sweep over all ends of ranges keeps those that
     hold the current block in a heap, the last command on top.
@@ -184,7 +212,7 @@ def _last_writes(commands: Sequence[Command]) -> list[tuple[int, int | None]]:
                 position += (end - start) * BLOCK_SIZE
     writes.sort()
     edges = sorted({0, *(write[0] for write in writes), *(write[1] for write in writes)})
-    runs: list[tuple[int, int | None]] = []
+    runs: list[Run] = []
     active: list[tuple[int, int, int, int | None]] = []  # -order, end, start, offset of start
     following = 0
     for here, after in pairwise(edges):
@@ -194,8 +222,10 @@ def _last_writes(commands: Sequence[Command]) -> list[tuple[int, int | None]]:
             following += 1
         while active and active[0][1] <= here:
             heapq.heappop(active)
-        source = None
-        if active and active[0][3] is not None:
-            source = active[0][3] + (here - active[0][2]) * BLOCK_SIZE
-        runs.append((after - here, source))
+        writer = source = None
+        if active:
+            writer = -active[0][0]
+            if active[0][3] is not None:
+                source = active[0][3] + (here - active[0][2]) * BLOCK_SIZE
+        runs.append(Run(range(here, after), writer, source))
     return runs
