@@ -1,12 +1,13 @@
-"""Every compression a ROM uses, decoded into bounded memory.
+"""Every compression a ROM uses: encoded, and decoded into bounded memory.
 
-A codec gets the compressed bytes and the most bytes it may give back; a stream that is damaged,
+A decoder gets the compressed bytes and the most bytes it may give back; a stream that is damaged,
 ends early or holds more raises ``ImageError``.
 """
 
 from __future__ import annotations
 
 import bz2
+import gzip
 import lzma
 import zlib
 from collections.abc import Callable
@@ -84,6 +85,44 @@ def decompress_exactly(codec: Codec, data: bytes, size: int) -> bytes:
             f"{len(data) - used} bytes follow the {codec.name.lower()} stream", offset=used
         )
     return content
+
+
+def compress(codec: Codec, data: bytes) -> bytes:
+    """Encode ``data`` as Linux's decoders of ramdisks can read it; the same bytes every time."""
+    match codec:
+        case Codec.GZIP:
+            return gzip.compress(data, 9, mtime=0)
+        case Codec.BZIP2:
+            return bz2.compress(data)
+        case Codec.XZ:  # Linux knows no check but CRC-32
+            return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32)
+        case Codec.LZMA:
+            return lzma.compress(data, lzma.FORMAT_ALONE)
+        case Codec.LZ4:
+            import lz4.frame
+
+            return bytes(lz4.frame.compress(data, compression_level=9))
+        case Codec.LZ4_LEGACY:
+            return _encode_lz4_legacy(data)
+        case Codec.ZSTD:
+            import zstandard
+
+            return zstandard.ZstdCompressor(level=19).compress(data)
+
+
+def _encode_lz4_legacy(data: bytes) -> bytes:
+    import lz4.block
+
+    parts = [Codec.LZ4_LEGACY.value]
+    for start in range(0, len(data), LZ4_LEGACY_BLOCK):
+        block = lz4.block.compress(
+            data[start : start + LZ4_LEGACY_BLOCK],
+            mode="high_compression",
+            compression=12,
+            store_size=False,
+        )
+        parts += [len(block).to_bytes(4, "little"), block]
+    return b"".join(parts)
 
 
 class _Damaged(Exception):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import BytesSource, Source
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import FILE_TYPES, Node, NodeKind, UnreadParts, decoded
 
 MAGIC = b"070701"
 MAGIC_WITH_CHECKSUM = b"070702"
@@ -30,15 +30,6 @@ MAX_NAME_SIZE = 4096
 """Most bytes of a name or of a symlink's target, Linux's PATH_MAX."""
 
 _HEADER = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
-_KINDS = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFCHR: NodeKind.CHARACTER_DEVICE,
-    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
-    stat.S_IFIFO: NodeKind.FIFO,
-    stat.S_IFSOCK: NodeKind.SOCKET,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,38 +107,38 @@ class CpioTree:
     """
 
     def __init__(self, archives: Sequence[bytes]) -> None:
-        self.unread: list[Unread] = []
+        self.unread = UnreadParts()
         self._nodes: dict[str, Node] = {}
         self._contents: dict[str, memoryview] = {}
         self._links: dict[tuple[int, int], list[str]] = {}
         for number, archive in enumerate(archives):
             data = memoryview(archive)
             try:
-                for entry in _every_entry(data):
+                for entry in every_entry(data):
                     self._add(number, entry)
             except ImageError as error:
                 if not self._nodes:
                     raise
-                self.unread.append(Unread("", f"archive {number}: {error}"))
+                self.unread.note("", f"archive {number}: {error}")
         self._complete()
 
     def _add(self, archive: int, entry: CpioEntry) -> None:
-        path = _path(entry.name)
-        kind = _KINDS.get(stat.S_IFMT(entry.mode))
+        path = path_of(entry.name)
+        kind = FILE_TYPES.get(stat.S_IFMT(entry.mode))
         if path is None or kind is None:
             shown = entry.name.decode("utf-8", "backslashreplace")
             reason = f"mode {entry.mode:#o}" if kind is None else "its path leaves the archive"
-            self.unread.append(Unread(shown, reason))
+            self.unread.note(shown, reason)
             return
         if not path:
             return
         summed = entry.checksum is not None and kind is NodeKind.FILE and len(entry.content)
         if summed and sum(entry.content) & 0xFFFF_FFFF != entry.checksum:
-            self.unread.append(Unread(path, "its content does not match its checksum"))
+            self.unread.note(path, "its content does not match its checksum")
             return
         target = None
         if kind is NodeKind.SYMLINK:
-            target = bytes(entry.content[:MAX_NAME_SIZE]).decode("utf-8", "surrogateescape")
+            target = decoded(bytes(entry.content[:MAX_NAME_SIZE]))
         has_content = kind in (NodeKind.FILE, NodeKind.SYMLINK)
         linked = kind is NodeKind.FILE and entry.links > 1
         node = Node(
@@ -189,7 +180,7 @@ class CpioTree:
                 found = self._nodes.setdefault(parent, Node(parent, NodeKind.FOLDER))
                 if found.kind is not NodeKind.FOLDER:
                     del self._nodes[path]
-                    self.unread.append(Unread(path, f"{parent} is a {found.kind.value}"))
+                    self.unread.note(path, f"{parent} is a {found.kind.value}")
                     break
 
     def walk(self) -> Iterator[Node]:
@@ -202,8 +193,12 @@ class CpioTree:
         return BytesSource(self._contents[node.path])
 
 
-def _every_entry(data: memoryview) -> Iterator[CpioEntry]:
-    """Yield the entries of archives laid end to end, with zeros between them, without trailers."""
+def every_entry(data: memoryview) -> Iterator[CpioEntry]:
+    """Yield the entries of archives laid end to end, with zeros between them, without trailers.
+
+    Raises:
+        ImageError: An entry is damaged.
+    """
     position = 0
     while position < len(data):
         entry = None
@@ -228,9 +223,9 @@ def _zeros(data: memoryview, start: int) -> int:
     return count
 
 
-def _path(name: bytes) -> str | None:
+def path_of(name: bytes) -> str | None:
     """Return a path without leading ``/`` or ``./``, None if it cannot be one inside a tree."""
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts or b"\0" in name:
         return None
-    return b"/".join(parts).decode("utf-8", "surrogateescape")
+    return decoded(b"/".join(parts))

@@ -24,10 +24,6 @@ class EditedTree:
     def unread(self) -> list[Unread]:
         return self._tree.unread
 
-    @unread.setter
-    def unread(self, value: list[Unread]) -> None:
-        self._tree.unread = value
-
     def walk(self) -> Iterator[Node]:
         seen = set()
         for node in self._tree.walk():

@@ -9,20 +9,10 @@ from pathlib import Path
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import FileSource
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import FILE_TYPES, Node, NodeKind, UnreadParts
 
 MAX_DEPTH = 64
 """Folders in folders; deeper trees are not ROMs."""
-
-KINDS = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFCHR: NodeKind.CHARACTER_DEVICE,
-    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
-    stat.S_IFIFO: NodeKind.FIFO,
-    stat.S_IFSOCK: NodeKind.SOCKET,
-}
 
 
 class Folder:
@@ -34,7 +24,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.unread: list[Unread] = []
+        self.unread = UnreadParts()
 
     def walk(self) -> Iterator[Node]:
         return self._walk("", 0)
@@ -44,27 +34,27 @@ class Folder:
             with os.scandir(self._root / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            self.unread.append(Unread(folder, error.strerror or "cannot be listed"))
+            self.unread.note(folder, error.strerror or "cannot be listed")
             return
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             try:
                 path.encode()
             except UnicodeEncodeError:
-                self.unread.append(Unread(ascii(path), "the name is not UTF-8"))
+                self.unread.note(ascii(path), "the name is not UTF-8")
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
                 target = str(Path(entry.path).readlink()) if entry.is_symlink() else None
             except OSError as error:
-                self.unread.append(Unread(path, error.strerror or "cannot be read"))
+                self.unread.note(path, error.strerror or "cannot be read")
                 continue
-            kind = KINDS[stat.S_IFMT(status.st_mode)]
+            kind = FILE_TYPES[stat.S_IFMT(status.st_mode)]
             size = status.st_size if kind is NodeKind.FILE else len(target or "")
             yield Node(path, kind, size, stat.S_IMODE(status.st_mode), target=target)
             if kind is NodeKind.FOLDER:
                 if depth >= MAX_DEPTH:
-                    self.unread.append(Unread(path, f"more than {MAX_DEPTH} folders deep"))
+                    self.unread.note(path, f"more than {MAX_DEPTH} folders deep")
                 else:
                     yield from self._walk(path, depth + 1)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import FileSource, Slice, Source, SourceReader
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import Node, NodeKind, UnreadParts
 
 MAX_SPOOLED = 64 << 30
 """Bytes that a compressed archive may hold; no package for a phone comes near."""
@@ -71,7 +71,7 @@ class TarTree:
     """
 
     def __init__(self, source: Source) -> None:
-        self.unread: list[Unread] = []
+        self.unread = UnreadParts()
         self._source = source
         self._offsets: dict[str, int] = {}
         self._nodes: dict[str, Node] = {}
@@ -88,10 +88,10 @@ class TarTree:
         path = posixpath.normpath(member.name)
         if path.startswith(("/", "../")) or path in ("..", "."):
             if path != ".":
-                self.unread.append(Unread(member.name, "the name leaves the archive"))
+                self.unread.note(member.name, "the name leaves the archive")
             return
         if path in self._nodes:
-            self.unread.append(Unread(path, "the archive holds this name twice"))
+            self.unread.note(path, "the archive holds this name twice")
             return
         for depth in range(1, path.count("/") + 1):
             folder = "/".join(path.split("/")[:depth])
@@ -106,7 +106,7 @@ class TarTree:
             target = member.linkname
             self._nodes[path] = Node(path, NodeKind.SYMLINK, len(target), mode, target=target)
         else:
-            self.unread.append(Unread(path, "a tar member of a kind that is not read"))
+            self.unread.note(path, "a tar member of a kind that is not read")
 
     def walk(self) -> Iterator[Node]:
         for path in sorted(self._nodes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +23,26 @@ class NodeKind(Enum):
     SOCKET = "socket"
 
 
+FILE_TYPES = {
+    stat.S_IFREG: NodeKind.FILE,
+    stat.S_IFDIR: NodeKind.FOLDER,
+    stat.S_IFLNK: NodeKind.SYMLINK,
+    stat.S_IFCHR: NodeKind.CHARACTER_DEVICE,
+    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
+    stat.S_IFIFO: NodeKind.FIFO,
+    stat.S_IFSOCK: NodeKind.SOCKET,
+}
+"""Kind by the file type in a mode (``S_IFMT``), as POSIX's ``sys/stat.h`` has it."""
+
+
+def decoded(raw: bytes) -> str:
+    """Decode a name, label or link target; bytes that are not UTF-8 stay as surrogates.
+
+    ``os.fsencode`` gives them back.
+    """
+    return raw.decode("utf-8", "surrogateescape")
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One file-system object of a tree.
@@ -37,8 +58,6 @@ class Node:
         gid: Group; None if the container does not say.
         mtime: Seconds since 1970; None if unknown.
         target: Where a symlink points, as written; else None.
-        label: SELinux label without the trailing NUL, None if it has none.
-        capabilities: The ``security.capability`` attribute, None if it has none.
         xattrs: Every extended attribute by full name (``security.selinux`` ...).
         inode: Number that hard links of one file share; None where the container has none.
     """
@@ -51,10 +70,19 @@ class Node:
     gid: int | None = None
     mtime: int | None = None
     target: str | None = None
-    label: str | None = None
-    capabilities: bytes | None = None
     xattrs: dict[str, bytes] = field(default_factory=dict)
     inode: int | None = None
+
+    @property
+    def label(self) -> str | None:
+        """SELinux label without the trailing NUL, None if it has none."""
+        raw = self.xattrs.get("security.selinux")
+        return None if raw is None else decoded(raw.removesuffix(b"\0"))
+
+    @property
+    def capabilities(self) -> bytes | None:
+        """The ``security.capability`` attribute, None if it has none."""
+        return self.xattrs.get("security.capability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +93,31 @@ class Unread:
     reason: str
 
 
+class UnreadParts(list[Unread]):
+    """What could not be read of one container, each part and reason once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[Unread] = set()
+
+    def note(self, path: str, reason: str) -> None:
+        """Add a part, unless it is there for the same reason."""
+        item = Unread(path, reason)
+        if item not in self._known:
+            self._known.add(item)
+            self.append(item)
+
+
 class Tree(Protocol):
     """A container of files: a folder, a zip, a file-system image.
 
     ``unread`` grows while the tree is walked or opened: damage in one file must not hide the others.
     """
 
-    unread: list[Unread]
+    @property
+    def unread(self) -> list[Unread]:
+        """What could not be read so far."""
+        ...
 
     def walk(self) -> Iterator[Node]:
         """Yield every node below the root, parents before children, each folder sorted by name."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import Source
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import Node, NodeKind, UnreadParts
 from rom_builder.formats.zip import ZipArchive
 
 MAX_TARGET = 4096
@@ -19,7 +19,7 @@ class ZipTree:
 
     def __init__(self, archive: ZipArchive) -> None:
         self.archive = archive
-        self.unread: list[Unread] = []
+        self.unread = UnreadParts()
 
     def walk(self) -> Iterator[Node]:
         folders: set[str] = set()
@@ -38,7 +38,7 @@ class ZipTree:
                 try:
                     target = self.archive.read(entry, limit=MAX_TARGET).decode()
                 except (ImageError, UnicodeDecodeError) as error:
-                    self.unread.append(Unread(name, f"link without a readable target: {error}"))
+                    self.unread.note(name, f"link without a readable target: {error}")
                     continue
                 yield Node(name, NodeKind.SYMLINK, len(target), mode, target=target)
             else:

@@ -11,9 +11,9 @@ import pytest
 from rom_builder.errors import ImageError
 from rom_builder.formats.boot_files import with_file
 from rom_builder.formats.boot_image import open_boot_image
-from rom_builder.formats.compression import Codec
+from rom_builder.formats.compression import Codec, compress
 from rom_builder.formats.ramdisk import open_ramdisk, read_ramdisk
-from rom_builder.formats.ramdisk_files import compress, with_ramdisk_file
+from rom_builder.formats.ramdisk_files import with_ramdisk_file
 from rom_builder.formats.source import BytesSource
 from tests.formats.builders.boot_image import boot_v0, boot_v1, boot_v4, mtk, vendor_boot_v4
 from tests.formats.builders.cpio import archive, entry

@@ -14,13 +14,7 @@ from rom_builder.formats.erofs import open_erofs
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.tree import Node, NodeKind
 from tests.formats.erofs_tree import text, write_tree
-
-KINDS = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFCHR: NodeKind.CHARACTER_DEVICE,
-}
+from tests.formats.image_model import TYPES
 
 
 def run(*command: str | Path) -> str:
@@ -49,7 +43,7 @@ def described(node: Node) -> tuple[object, ...]:
 
 def expected(path: Path) -> tuple[object, ...]:
     status = path.lstat()
-    kind = KINDS[stat.S_IFMT(status.st_mode)]
+    kind = TYPES[stat.S_IFMT(status.st_mode)]
     xattrs = {
         name: os.getxattr(path, name, follow_symlinks=False)
         for name in os.listxattr(path, follow_symlinks=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rom_builder.errors import ImageError
 from rom_builder.formats.erofs.superblock import Superblock
 from rom_builder.formats.source import Source
-from rom_builder.formats.tree import NodeKind
+from rom_builder.formats.tree import FILE_TYPES, NodeKind
 
 _COMPACT = struct.Struct("<4H4I2H4x")
 _EXTENDED = struct.Struct("<4HQ4IqII16x")
@@ -18,16 +18,6 @@ _XATTR_HEADER_SIZE = 12
 
 PLAIN, COMPRESSED_FULL, INLINE, COMPRESSED_COMPACT, CHUNKED = range(5)
 HOLE_BLOCK = 0xFFFFFFFF
-
-_KINDS = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFCHR: NodeKind.CHARACTER_DEVICE,
-    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
-    stat.S_IFIFO: NodeKind.FIFO,
-    stat.S_IFSOCK: NodeKind.SOCKET,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +179,7 @@ def parse_inode(image: Source, superblock: Superblock, nid: int) -> Inode:
         inode_size, hole_high = _COMPACT.size, 0xFFFF
         if stat.S_ISDIR(mode) or not format_ >> 4 & 1:
             high = hole_high = 0  # the number of links
-    kind = _KINDS.get(stat.S_IFMT(mode))
+    kind = FILE_TYPES.get(stat.S_IFMT(mode))
     if kind is None:
         raise ImageError(f"inode {nid} has mode {mode:#o}", offset=offset)
     hole = layout == PLAIN and start == HOLE_BLOCK and high in (0, hole_high)

@@ -17,7 +17,7 @@ from rom_builder.formats.erofs.inode import (
 from rom_builder.formats.erofs.superblock import Superblock, parse_superblock
 from rom_builder.formats.erofs.xattr import Xattrs
 from rom_builder.formats.source import Source
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import Node, NodeKind, UnreadParts, decoded
 
 # Linux's PATH_MAX: no program reaches a longer path or follows a longer target.
 _MAX_PATH_SIZE = 4096
@@ -39,8 +39,7 @@ class Erofs:
 
     def __init__(self, image: Source, superblock: Superblock) -> None:
         self.superblock = superblock
-        self.unread: list[Unread] = []
-        self._noted: set[Unread] = set()
+        self.unread = UnreadParts()
         self._image = image
         self._cache = Cache()
         self._packed_content: Source | None = None
@@ -50,9 +49,9 @@ class Erofs:
             raise ImageError(f"the root is a {self._root.kind.value}", offset=self._root.offset)
         size = superblock.blocks * superblock.block_size
         if image.size < size:
-            self._note("", f"the image has {image.size} bytes, its file system {size}")
+            self.unread.note("", f"the image has {image.size} bytes, its file system {size}")
         if superblock.extra_devices:
-            self._note("", f"content on {superblock.extra_devices} extra devices is not here")
+            self.unread.note("", f"content on {superblock.extra_devices} extra devices is not here")
 
     def root(self) -> Node:
         """Return the root folder, which a walk leaves out."""
@@ -74,12 +73,12 @@ class Erofs:
             if node.kind is NodeKind.FOLDER:
                 known = walk.folders.setdefault(inode.nid, node.path)
                 if known is not node.path:
-                    self._note(node.path, f"the folder is {known or 'the root'} once more")
+                    self.unread.note(node.path, f"the folder is {known or 'the root'} once more")
                 else:
                     stack.append(self._entries(node.path, inode, parent, walk))
         expected = self.superblock.inode_count - (self.superblock.packed_nid is not None)
         if len(walk.reached) != expected:
-            self._note(
+            self.unread.note(
                 "", f"{len(walk.reached)} inodes were reached, the superblock counts {expected}"
             )
 
@@ -110,38 +109,34 @@ class Erofs:
                 self._packed_content = open_uncompressed(self._image, self.superblock, inode)
         return self._packed_content
 
-    def _note(self, path: str, reason: str) -> None:
-        entry = Unread(path, reason)
-        if entry not in self._noted:
-            self._noted.add(entry)
-            self.unread.append(entry)
-
     def _entries(
         self, path: str, folder: Inode, parent: int, walk: _Walk
     ) -> Iterator[tuple[Node, Inode, int]]:
         """Yield the nodes of one folder, their inodes, and the folder's own nid."""
         for entry in self._list(path, folder, parent, walk):
-            name = entry.name.decode("utf-8", "surrogateescape")
+            name = decoded(entry.name)
             child = f"{path}/{name}" if path else name
             walk.reached.add(entry.nid)
             if len(child) > _MAX_PATH_SIZE:
-                self._note(path, "a path in this folder is longer than 4096 bytes")
+                self.unread.note(path, "a path in this folder is longer than 4096 bytes")
                 continue
             try:
                 inode = self._inode(entry.nid)
                 node = self._node(child, inode)
             except ImageError as error:
-                self._note(child, str(error))
+                self.unread.note(child, str(error))
                 continue
             if entry.kind not in (None, inode.kind):
-                self._note(child, f"its folder calls the {inode.kind.value} a {entry.kind.value}")
+                self.unread.note(
+                    child, f"its folder calls the {inode.kind.value} a {entry.kind.value}"
+                )
             yield node, inode, folder.nid
 
     def _list(self, path: str, folder: Inode, parent: int, walk: _Walk) -> Iterator[DirectoryEntry]:
         """Yield the entries of a folder block by block, without ``.`` and ``..``."""
         walk.budget -= folder.size
         if walk.budget < 0:
-            self._note(path, f"folders take more than {_FOLDER_RATIO} times the image's size")
+            self.unread.note(path, f"folders take more than {_FOLDER_RATIO} times the image's size")
             return
         expected = {b"..": parent} if folder.dot_omitted else {b".": folder.nid, b"..": parent}
         last = b""
@@ -149,32 +144,31 @@ class Erofs:
         try:
             content = self._content(folder)
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
             return
         for offset in range(0, folder.size, block_size):
             try:
                 block = content.read_at(offset, min(block_size, folder.size - offset))
                 entries = parse_directory_block(block, last)
             except ImageError as error:
-                self._note(path, str(error))
+                self.unread.note(path, str(error))
                 continue
             for entry in entries:
                 if entry.name not in (b".", b".."):
                     yield entry
                 elif expected.pop(entry.name, entry.nid) != entry.nid:
-                    self._note(path, f"{entry.name.decode()} is inode {entry.nid}")
+                    self.unread.note(path, f"{entry.name.decode()} is inode {entry.nid}")
             last = entries[-1].name
         for name in expected:
-            self._note(path, f"{name.decode()} is missing")
+            self.unread.note(path, f"{name.decode()} is missing")
 
     def _node(self, path: str, inode: Inode) -> Node:
         try:
             xattrs = self._xattrs.read(inode)
         except ImageError as error:
-            self._note(path, f"extended attributes: {error}")
+            self.unread.note(path, f"extended attributes: {error}")
             xattrs = {}
         target = self._target(inode) if inode.kind is NodeKind.SYMLINK else None
-        label = xattrs.get("security.selinux")
         return Node(
             path=path,
             kind=inode.kind,
@@ -184,8 +178,6 @@ class Erofs:
             gid=inode.gid,
             mtime=inode.mtime,
             target=target,
-            label=None if label is None else _text(label.removesuffix(b"\0")),
-            capabilities=xattrs.get("security.capability"),
             xattrs=xattrs,
             inode=inode.nid,
         )
@@ -193,7 +185,7 @@ class Erofs:
     def _target(self, inode: Inode) -> str:
         if not 0 < inode.size <= _MAX_PATH_SIZE:
             raise ImageError(f"a symlink target of {inode.size} bytes", offset=inode.offset)
-        return _text(self._content(inode).read_at(0, inode.size))
+        return decoded(self._content(inode).read_at(0, inode.size))
 
 
 class _Walk:
@@ -219,7 +211,3 @@ def open_erofs(image: Source) -> Erofs:
 
 def _no_packed() -> Source:
     raise ImageError("the packed inode has a fragment of itself")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")

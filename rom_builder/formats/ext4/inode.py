@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from rom_builder.errors import ImageError
 from rom_builder.formats.ext4.checksum import crc32c
 from rom_builder.formats.ext4.superblock import Superblock
-from rom_builder.formats.tree import NodeKind
+from rom_builder.formats.tree import FILE_TYPES, NodeKind
 
 ENCRYPT = 0x800
 INDEX = 0x1000
@@ -44,15 +44,6 @@ _FLAG_NAMES = {
     0x40000000: "casefold",
 }
 
-_KINDS = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFCHR: NodeKind.CHARACTER_DEVICE,
-    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
-    stat.S_IFIFO: NodeKind.FIFO,
-    stat.S_IFSOCK: NodeKind.SOCKET,
-}
 
 _BODY = struct.Struct("<HHI8xi4xHH4xI4x60sIII6xHHH")
 
@@ -122,7 +113,7 @@ def parse_inode(raw: bytes, number: int, offset: int, superblock: Superblock) ->
     if superblock.has_checksums:
         seed = crc32c(superblock.checksum_seed, struct.pack("<II", number, generation))
         _verify_checksum(raw, number, offset, extra, seed)
-    kind = _KINDS.get(stat.S_IFMT(mode))
+    kind = FILE_TYPES.get(stat.S_IFMT(mode))
     if kind is None or not links:
         raise ImageError(
             f"inode {number} is not in use: mode {mode:#o}, {links} links", offset=offset

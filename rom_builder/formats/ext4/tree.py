@@ -14,7 +14,7 @@ from rom_builder.formats.ext4.superblock import ROOT_INODE, Superblock, read_sup
 from rom_builder.formats.ext4.volume import Volume
 from rom_builder.formats.ext4.xattr import AttributeReader, Attributes
 from rom_builder.formats.source import BytesSource, Pieces, Source
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import Node, NodeKind, Unread, UnreadParts, decoded
 
 _NAMES_LIMIT = 1 << 20  # names in one walk; a ROM has some ten thousand
 _PATH_LIMIT = 4096  # PATH_MAX of Linux
@@ -44,15 +44,14 @@ class Ext4:
 
     def __init__(self, source: Source, superblock: Superblock) -> None:
         self.superblock = superblock
-        self.unread: list[Unread] = []
-        self._noted: set[Unread] = set()
+        self.unread = UnreadParts()
         self._volume = Volume(source, superblock)
         self._attributes = AttributeReader(self._volume)
         self._reached: set[int] | None = None
         if source.size < superblock.size:
-            self._note("", f"the image ends at {source.size} of {superblock.size} bytes")
+            self.unread.note("", f"the image ends at {source.size} of {superblock.size} bytes")
         if "needs_recovery" in superblock.features:
-            self._note("", "the journal holds changes that the image does not show yet")
+            self.unread.note("", "the journal holds changes that the image does not show yet")
 
     def root(self) -> Node:
         """Return the root folder, which a walk leaves out.
@@ -126,37 +125,31 @@ class Ext4:
                 pass
         return check_used_inodes(self._volume, self._reached or set())
 
-    def _note(self, path: str, reason: str) -> None:
-        item = Unread(path, reason)
-        if item not in self._noted:
-            self._noted.add(item)
-            self.unread.append(item)
-
     def _visit(self, path: str, number: int, walk: _Walk) -> Node | None:
         """Return the node that a name leads to; None, and a note, if it cannot be told."""
         walk.inodes.add(number)
         try:
             inode = self._named_inode(number)
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
             return None
         if inode.kind is NodeKind.FOLDER:
             if number in walk.folders:
-                self._note(path, f"folder inode {number} has another place already")
+                self.unread.note(path, f"folder inode {number} has another place already")
                 return None
             walk.folders.add(number)
         if inode.flags & ENCRYPT:
-            self._note(path, f"the {inode.kind.value} is encrypted")
+            self.unread.note(path, f"the {inode.kind.value} is encrypted")
         attributes = _NO_ATTRIBUTES
         try:
             attributes = self._attributes.read(inode)
         except ImageError as error:
-            self._note(path, f"its extended attributes: {error}")
+            self.unread.note(path, f"its extended attributes: {error}")
         walk.inodes |= attributes.inodes
         try:
             return self._node(path, inode, attributes)
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
             return None
 
     def _named_inode(self, number: int) -> Inode:
@@ -167,7 +160,6 @@ class Ext4:
 
     def _node(self, path: str, inode: Inode, attributes: Attributes) -> Node:
         is_symlink = inode.kind is NodeKind.SYMLINK
-        label = attributes.values.get("security.selinux")
         return Node(
             path=path,
             kind=inode.kind,
@@ -177,8 +169,6 @@ class Ext4:
             gid=inode.gid,
             mtime=inode.mtime,
             target=self._target(inode) if is_symlink else None,
-            label=None if label is None else _text(label.removesuffix(b"\0")),
-            capabilities=attributes.values.get("security.capability"),
             xattrs=dict(attributes.values),
             inode=inode.number,
         )
@@ -193,7 +183,7 @@ class Ext4:
             target = self._content(inode).read_at(0, inode.size)
         if not target or b"\0" in target:
             raise ImageError(f"{target!r} is no link target", offset=inode.offset + 40)
-        return _text(target)
+        return decoded(target)
 
     def _content(self, inode: Inode) -> Source:
         if inode.flags & ENCRYPT:
@@ -210,7 +200,7 @@ class Ext4:
             for area, offset in self._folder_areas(path, self.inode(number), walk):
                 self._collect(found, path, area, offset, walk)
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
         prefix = f"{path}/" if path else ""
         return [(prefix + name, found[name]) for name in sorted(found)]
 
@@ -221,14 +211,14 @@ class Ext4:
         try:
             for name, number in parse_entries(area, offset):
                 if not walk.names_left:
-                    self._note("", f"there are more than {_NAMES_LIMIT} names")
+                    self.unread.note("", f"there are more than {_NAMES_LIMIT} names")
                     return
                 walk.names_left -= 1
                 if name in found:
-                    self._note(f"{path}/{name}".lstrip("/"), "the folder has this name twice")
+                    self.unread.note(f"{path}/{name}".lstrip("/"), "the folder has this name twice")
                 found.setdefault(name, number)
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
 
     def _folder_areas(self, path: str, inode: Inode, walk: _Walk) -> Iterator[tuple[bytes, int]]:
         """Yield each undamaged area of entries and its offset in the image."""
@@ -258,7 +248,7 @@ class Ext4:
                     if self.superblock.has_checksums:
                         verify_folder_block(area, inode, block * block_size)
                 except ImageError as error:
-                    self._note(path, str(error))
+                    self.unread.note(path, str(error))
                 else:
                     yield area, block * block_size
         if next_block * block_size != inode.size:
@@ -266,10 +256,6 @@ class Ext4:
                 f"the folder has {next_block * block_size} of {inode.size} bytes",
                 offset=inode.offset + 4,
             )
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def open_ext4(source: Source) -> Ext4:

@@ -12,7 +12,7 @@ from rom_builder.formats.squashfs.inode import Inode, read_content, read_inode
 from rom_builder.formats.squashfs.metadata import Cursor, Volume
 from rom_builder.formats.squashfs.superblock import Superblock, read_superblock
 from rom_builder.formats.squashfs.xattr import AttributeReader
-from rom_builder.formats.tree import Node, NodeKind, Unread
+from rom_builder.formats.tree import Node, NodeKind, Unread, UnreadParts, decoded
 
 _NAMES_LIMIT = 1 << 20  # names in one walk; a ROM has some ten thousand
 _PATH_LIMIT = 4096  # PATH_MAX of Linux
@@ -47,14 +47,13 @@ class Squashfs:
 
     def __init__(self, source: Source, superblock: Superblock) -> None:
         self.superblock = superblock
-        self.unread: list[Unread] = []
-        self._noted: set[Unread] = set()
+        self.unread = UnreadParts()
         self._volume = Volume(source, superblock)
         self._attributes = AttributeReader(self._volume)
         self._references: dict[int, int] = {}
         self._reached: set[int] | None = None
         if source.size < superblock.size:
-            self._note("", f"the image ends at {source.size} of {superblock.size} bytes")
+            self.unread.note("", f"the image ends at {source.size} of {superblock.size} bytes")
 
     def root(self) -> Node:
         """Return the root folder, which a walk leaves out.
@@ -79,7 +78,7 @@ class Squashfs:
             walk.numbers.add(root.number)
             stack.append(iter(self._entries_at("", root, walk)))
         except ImageError as error:
-            self._note("", f"the root folder: {error}")
+            self.unread.note("", f"the root folder: {error}")
         while stack:
             for path, reference, number in stack[-1]:
                 inode = self._visit(path, reference, number, walk)
@@ -123,26 +122,20 @@ class Squashfs:
             return []
         return [Unread("", f"names lead to {met} inodes, the superblock counts {counted}")]
 
-    def _note(self, path: str, reason: str) -> None:
-        item = Unread(path, reason)
-        if item not in self._noted:
-            self._noted.add(item)
-            self.unread.append(item)
-
     def _visit(self, path: str, reference: int, number: int, walk: _Walk) -> Inode | None:
         """Return the inode that a name leads to; None, and a note, if it cannot be told."""
         walk.numbers.add(number)
         try:
             inode = read_inode(self._volume, reference)
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
             return None
         if inode.number != number or self._references.setdefault(number, reference) != reference:
-            self._note(path, f"two inodes have the number {number}")
+            self.unread.note(path, f"two inodes have the number {number}")
             return None
         if inode.kind is NodeKind.FOLDER:
             if number in walk.folders:
-                self._note(path, f"folder inode {number} has another place already")
+                self.unread.note(path, f"folder inode {number} has another place already")
                 return None
             walk.folders.add(number)
         return inode
@@ -154,11 +147,10 @@ class Squashfs:
         try:
             return self._read_attributes(inode)
         except ImageError as error:
-            self._note(path, f"its extended attributes: {error}")
+            self.unread.note(path, f"its extended attributes: {error}")
             return {}
 
     def _node(self, path: str, inode: Inode, attributes: dict[str, bytes]) -> Node:
-        label = attributes.get("security.selinux")
         return Node(
             path=path,
             kind=inode.kind,
@@ -167,9 +159,7 @@ class Squashfs:
             uid=inode.uid,
             gid=inode.gid,
             mtime=inode.mtime,
-            target=None if inode.target is None else _text(inode.target),
-            label=None if label is None else _text(label.removesuffix(b"\0")),
-            capabilities=attributes.get("security.capability"),
+            target=None if inode.target is None else decoded(inode.target),
             xattrs=dict(attributes),
             inode=inode.number,
         )
@@ -180,14 +170,14 @@ class Squashfs:
         try:
             for name, reference, number in self._listing(inode, len(path)):
                 if not walk.names_left:
-                    self._note("", f"there are more than {_NAMES_LIMIT} names")
+                    self.unread.note("", f"there are more than {_NAMES_LIMIT} names")
                     break
                 walk.names_left -= 1
                 if name in found:
-                    self._note(f"{path}/{name}".lstrip("/"), "the folder has this name twice")
+                    self.unread.note(f"{path}/{name}".lstrip("/"), "the folder has this name twice")
                 found.setdefault(name, (reference, number))
         except ImageError as error:
-            self._note(path, str(error))
+            self.unread.note(path, str(error))
         prefix = f"{path}/" if path else ""
         return [(prefix + name, *found[name]) for name in sorted(found)]
 
@@ -211,13 +201,9 @@ class Squashfs:
                 if b"/" in name or b"\0" in name or name in (b".", b".."):
                     raise ImageError(f"{name!r} is not a file name", offset=place)
                 left -= _ENTRY.size + len(name)
-                yield _text(name), block << 16 | offset, base + delta
+                yield decoded(name), block << 16 | offset, base + delta
         if left:
             raise ImageError("a folder's names do not fill its listing", offset=place)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def open_squashfs(source: Source) -> Squashfs:
