@@ -22,10 +22,11 @@ from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, refuse_public_key
+from rom_builder.opening import open_rom
 from rom_builder.pack import missing_sources, write_package
 from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
-from rom_builder.rom import Rom, digest_of, open_rom
+from rom_builder.rom import Rom, digest_of
 from rom_builder.signatures import read_accepted
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.signer import CheckedSigner

@@ -22,10 +22,11 @@ from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.mechanism import Found
 from rom_builder.mechanisms.network_security_config import read_network_security
 from rom_builder.mechanisms.system_property import read_platform
+from rom_builder.opening import open_rom
 from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
-from rom_builder.rom import Rom, Step, open_rom, silent
+from rom_builder.rom import Rom, Step, silent
 from rom_builder.rules.readings import counted
 from rom_builder.signatures import read_signing_certificates
 from rom_builder.verified_boot import read_avb_keys, read_verified_boot

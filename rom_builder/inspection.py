@@ -18,7 +18,7 @@ from rom_builder.formats.payload import Payload, problems, verify_metadata_signa
 from rom_builder.formats.tree import Unread
 from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.rom import Rom, shows
+from rom_builder.rom import Rom
 from rom_builder.signatures import (
     MAX_CERTIFICATES_SIZE,
     OTACERT,
@@ -228,7 +228,7 @@ def _partitions(rom: Rom) -> Iterator[PartitionFacts]:
             size=partition.source.size,
             wrapped_in=partition.containers,
             mounted_at=(mount.place("") or "").rstrip("/") or "/"
-            if mount and shows(mount)
+            if mount and mount.is_installed
             else None,
             files=files,
             boot=_boot(partition),

@@ -19,6 +19,15 @@ UNPACKED = (*MOUNTED, "data")
 """Top folders of an unpacked ROM that are partitions of their own."""
 
 
+def nowhere(_: str) -> None:
+    """Place a file nowhere: it is not installed."""
+
+
+def below(point: str) -> Place:
+    """Place files below a mount point."""
+    return lambda name: f"{point}/{name}"
+
+
 def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     """Return where a folder, zip or tar has its files.
 

@@ -1,4 +1,4 @@
-"""Any input as one ROM: one tree of files, named as the device mounts them.
+"""A ROM: one tree of files, named as the device mounts them.
 
 Two names tell every file: ``path`` is where the device has it (``/system/app/X.apk``); ``name`` is where
 it lies in the input (``system/app/X.apk``) and can be given back to any command. What a package holds
@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from rom_builder.containers import HEAD_SIZE, Contents, Partition, inner, open_images
+from rom_builder.containers import Contents, Partition
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
-from rom_builder.formats.apex import Apex, is_apex
+from rom_builder.formats.apex import Apex
 from rom_builder.formats.device_path import ancestors, resolve
 from rom_builder.formats.edited_tree import EditedTree
-from rom_builder.formats.folder import Folder
 from rom_builder.formats.source import FileSource, Source
-from rom_builder.formats.tar_tree import TarTree, detect_gzip, detect_tar, inflate_gzip
 from rom_builder.formats.tree import Node, NodeKind, Tree, Unread
-from rom_builder.formats.updater_script import UpdaterScript, parse_updater_script
-from rom_builder.formats.zip import ZipArchive
-from rom_builder.formats.zip_tree import ZipTree
-from rom_builder.placement import Place, of_package, of_partition
+from rom_builder.formats.updater_script import UpdaterScript
+from rom_builder.placement import Place, nowhere
 
 SCRIPT = "META-INF/com/google/android/updater-script"
-MAX_SCRIPT_SIZE = 4 << 20
 READ_LIMIT = 256 << 20
 """Bytes of one file that are read into memory; no resource table or DEX file comes near."""
 
@@ -79,6 +74,11 @@ class Mount:
     place: Place
     partition: Partition | None = None
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the device has its files anywhere."""
+        return self.place is not nowhere
+
 
 class Rom:
     """One ROM image, open for reading.
@@ -123,31 +123,18 @@ class Rom:
             if len(self.by_name) % STEP_NODES == 0:
                 self.step("listing files", len(self.by_name), 0)
 
-    def add_modules(self) -> None:
-        """Open the APEX modules and mount their files at ``/apex/<name>``."""
-        modules = [
-            file
-            for path, file in sorted(self.files.items())
-            if "/apex/" in path and path.endswith((".apex", ".capex"))
-        ]
-        for number, file in enumerate(modules):
-            self.step("opening APEX modules", number, len(modules))
-            try:
-                apex, mount = module_mount(file.name, self.open(file))
-            except ImageError as error:
-                self.note_unread(error, file.name)
-            else:
-                self.modules[file.name] = apex
-                self.mounts.append(mount)
-                self._index(mount)
-        if modules:
-            del self.files
+    def add(self, mount: Mount) -> None:
+        """Add another container of files, such as an APEX module's."""
+        self.mounts.append(mount)
+        self._index(mount)
+        for derived in ("files", "_links"):
+            self.__dict__.pop(derived, None)
 
     @property
     def unmounted(self) -> list[Partition]:
         """The partitions with files that stand for nothing on the device, such as the other slot."""
         mounted = {
-            mount.partition.path for mount in self.mounts if mount.partition and shows(mount)
+            mount.partition.path for mount in self.mounts if mount.partition and mount.is_installed
         }
         return [
             partition
@@ -310,219 +297,3 @@ def digest_of(source: Source, step: Step = silent) -> str:
         step("computing SHA-256", offset, source.size)
         digest.update(source.read_at(offset, min(4 << 20, source.size - offset)))
     return digest.hexdigest()
-
-
-def open_rom(path: Path, *, modules: bool = True, step: Step = silent) -> Rom:
-    """Open a folder, a package or an image as a ROM.
-
-    Args:
-        path: The input.
-        modules: Whether APEX modules are opened and their files mounted below ``/apex``.
-        step: Told how reading goes on.
-
-    Raises:
-        ImageError: It is missing, of an unknown kind, damaged as a whole, or holds nothing of a ROM.
-    """
-    try:
-        rom = _open(path, step)
-    except ImageError as error:
-        place = inner(str(path), error.path) if error.path else str(path)
-        raise ImageError(error.message, path=place, offset=error.offset, hint=error.hint) from error
-    installed = any(file.path for file in rom.by_name.values())
-    held = rom.contents
-    known = (held.partitions, held.payloads, held.supers, held.zips, rom.unread)
-    if not installed and not any(known):
-        raise ImageError("holds nothing of a ROM", path=str(path), hint=WHAT_OPENS)
-    if modules:
-        rom.add_modules()
-    return rom
-
-
-WHAT_OPENS = "give an OTA or factory package, a disk, super or partition image, or a folder"
-
-
-def _open(path: Path, step: Step) -> Rom:
-    if path.is_dir():
-        return open_package(path, Folder(path), "folder", step)
-    try:
-        source = FileSource(path)
-    except OSError as error:
-        raise ImageError(error.strerror or "cannot be opened") from error
-    if not path.is_file():
-        raise ImageError("is neither a file nor a folder")
-    if not source.size:
-        raise ImageError("is of an unknown kind: it is empty", hint=WHAT_OPENS)
-    return open_file(path, source, step)
-
-
-def open_file(path: Path, source: Source, step: Step = silent) -> Rom:
-    """Open a package or an image by its content.
-
-    Raises:
-        ImageError: Of an unknown kind, or damaged as a whole.
-    """
-    head = source.read_at(0, min(HEAD_SIZE, source.size))
-    if head[:4] in (b"PK\3\4", b"PK\5\6"):
-        archive = ZipArchive(source, lenient=True)
-        if is_apex(archive):
-            apex, mount = module_mount("", source)
-            rom = Rom(path, "APEX module", [mount], step=step)
-            rom.modules[""] = apex
-            return rom
-        return open_package(path, ZipTree(ZipArchive(source)), "zip", step)
-    if detect_gzip(head):
-        source = inflate_gzip(source)
-        head = source.read_at(0, min(HEAD_SIZE, source.size))
-    if detect_tar(head):
-        return open_package(path, TarTree(source), "tar", step)
-    contents = Contents()
-    contents.open("", path.name.split(".")[0], source)
-    partitions = list(contents.partitions.values())
-    known = contents.payloads or contents.supers
-    if not known and (not partitions or (len(partitions) == 1 and partitions[0].kind == "data")):
-        reason = f": {contents.unread[0].reason}" if contents.unread else ""
-        raise ImageError(f"is of an unknown kind{reason}", hint=WHAT_OPENS)
-    return Rom(path, image_kind(contents), mounts_of(contents, set()), None, contents, step)
-
-
-def open_package(path: Path, tree: Tree, kind: str, step: Step = silent) -> Rom:
-    """Open a folder, zip or tar, and the images among its files.
-
-    Raises:
-        ImageError: Its updater-script is damaged.
-    """
-    script = read_script(tree)
-    names = {node.path for node in tree.walk()}
-    place = of_package(names, script)
-    contents = Contents()
-    open_images(contents, tree, "", lambda name: place(name) is not None)
-    taken = {top for top in map(place, names) if top and top.count("/") == 1}
-    mounts = [Mount("", tree, place), *mounts_of(contents, taken)]
-    if contents.partitions and not any(map(place, names)):
-        kind = f"{kind} of images"
-    kind = package_kind(kind, names, script, contents)
-    return Rom(path, kind, mounts, script, contents, step)
-
-
-def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
-    """Return where the partition images of an input are mounted.
-
-    Of two slots the first with files is mounted; a partition that the input also has unpacked is
-    not mounted again. Before system-as-root the boot image's ramdisk is the root file system.
-    """
-    mounts: list[Mount] = []
-    ramdisks: list[Mount] = []
-    used = set(taken)
-    system_as_root = "/init" in taken
-    for partition in sorted(contents.partitions.values(), key=lambda p: (p.slot, p.path)):
-        if partition.tree is None:
-            continue
-        prefix = f"{partition.path}!/" if partition.path else ""
-        if partition.boot is not None:
-            mount = Mount(inner(partition.path, "ramdisk!/"), partition.tree, nowhere, partition)
-            ramdisks.append(mount)
-            continue
-        point = of_partition(partition, {node.path for node in partition.tree.walk()})
-        placed = nowhere if point is None or point in used else below(point)
-        system_as_root |= point == ""
-        if point is not None:
-            used.add(point)
-        mounts.append(Mount(prefix, partition.tree, placed, partition))
-    for mount in ramdisks:
-        is_root = not system_as_root and holds_root(mount.partition)
-        mounts.append(replace(mount, place=below("")) if is_root else mount)
-        system_as_root |= is_root
-    return mounts
-
-
-def holds_root(partition: Partition | None) -> bool:
-    """Say whether a boot image's ramdisk may be the root file system.
-
-    Headers from version 3 on came with Android 11, where it only prepares the way for the system's.
-    """
-    boot = partition.boot if partition and partition.name == "boot" else None
-    return boot is not None and boot.header_version < FIRST_STAGE_SINCE
-
-
-FIRST_STAGE_SINCE = 3
-
-
-def shows(mount: Mount) -> bool:
-    """Say whether the files of a mount are installed."""
-    return mount.place is not nowhere
-
-
-def nowhere(_: str) -> None:
-    """Place a file nowhere: it is not installed."""
-
-
-def below(point: str) -> Place:
-    """Place files below a mount point."""
-    return lambda name: f"{point}/{name}"
-
-
-def module_mount(name: str, source: Source) -> tuple[Apex, Mount]:
-    """Open an APEX module; of a compressed one, the module inside it.
-
-    Raises:
-        ImageError: No APEX, damaged, or of an unknown file system.
-    """
-    apex = Apex(source)
-    if apex.is_compressed:
-        name, apex = inner(name, "original_apex"), apex.original()
-    contents = Contents()
-    path = inner(name, "apex_payload.img")
-    contents.open(path, "apex_payload", apex.payload())
-    if contents.unread:
-        raise ImageError(contents.unread[0].reason, path=path)
-    partition = contents.partitions[path]
-    if partition.tree is None:
-        raise ImageError("the payload is of an unknown kind", path=path)
-    mount = Mount(f"{path}!/", partition.tree, below(f"/apex/{apex.manifest.name}"), partition)
-    return apex, mount
-
-
-def image_kind(contents: Contents) -> str:
-    """Say what an image is."""
-    if contents.payloads:
-        return "A/B OTA payload"
-    if contents.supers:
-        return "super image"
-    partition = next(iter(contents.partitions.values()))
-    return f"{' '.join((*partition.containers, partition.kind))} image"
-
-
-def package_kind(
-    kind: str, names: Collection[str], script: UpdaterScript | None, contents: Contents
-) -> str:
-    """Say what a folder, zip or tar is."""
-    unpacked = "unpacked " if kind.startswith("folder") else ""
-    if "META/misc_info.txt" in names:
-        return f"{unpacked}target-files"
-    if contents.payloads:
-        return f"{unpacked}A/B OTA"
-    if any(name.endswith(".transfer.list") for name in names):
-        return f"{unpacked}block-based OTA"
-    if script is not None:
-        return f"{unpacked}file-based OTA"
-    if contents.zips:
-        return f"{unpacked}factory package"
-    return kind
-
-
-def read_script(tree: Tree) -> UpdaterScript | None:
-    """Return the updater-script of a package, None if it has none.
-
-    Raises:
-        ImageError: It is larger than 4 MiB or not edify.
-    """
-    for node in tree.walk():
-        if node.path == SCRIPT and node.kind is NodeKind.FILE:
-            if node.size > MAX_SCRIPT_SIZE:
-                raise ImageError(f"{node.size} bytes is too large for a script", path=SCRIPT)
-            source = tree.open(node)
-            try:
-                return parse_updater_script(source.read_at(0, source.size))
-            except ImageError as error:
-                raise error.within(SCRIPT) from error
-    return None

@@ -28,9 +28,9 @@ from rom_builder.formats.vbmeta import read_footer
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.mechanisms import binding_models
+from rom_builder.opening import open_rom
 from rom_builder.plan import plan, read_brought
 from rom_builder.policy.load import load_policies
-from rom_builder.rom import open_rom
 from rom_builder.signatures import OTACERT
 from tests.ab_package import sealed
 from tests.cases import TODAY

@@ -24,6 +24,7 @@ ROWS = [
     },
     {"plan", "judge", "inspection"},
     {"mechanisms", "rules", "code", "reports", "signatures", "templates"},
+    {"opening"},
     {"packages", "completeness", "verified_boot", "nested", "ramdisks"},
     {"rom", "signers", "key_inspection"},
     {"placement"},

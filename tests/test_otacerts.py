@@ -32,9 +32,10 @@ from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.keys import new_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.nested import open_name
+from rom_builder.opening import open_rom
 from rom_builder.plan import Plan
 from rom_builder.policy.load import load_policies
-from rom_builder.rom import Rom, open_rom
+from rom_builder.rom import Rom
 from rom_builder.update_certificates import plan_certificates
 from tests.ab_package import BLOCK, SYSTEM, erofs_image, hash_of, sealed, written
 from tests.formats.builders import vbmeta

@@ -22,8 +22,8 @@ from rom_builder.formats.ota_signature import parse_ota_signature, signed_size
 from rom_builder.formats.payload import Payload
 from rom_builder.formats.source import BytesSource
 from rom_builder.formats.zip import ZipArchive
+from rom_builder.opening import open_rom
 from rom_builder.plan import plan, read_brought
-from rom_builder.rom import open_rom
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.profile import open_optional_role, open_role
 from rom_builder.verification import Verification, verify_package

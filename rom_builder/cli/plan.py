@@ -86,9 +86,9 @@ def plan(
     """
     from rom_builder.build import remarks
     from rom_builder.key_files import PassphrasePrompt
+    from rom_builder.opening import open_rom
     from rom_builder.plan import plan as make_plan
     from rom_builder.plan import read_brought
-    from rom_builder.rom import open_rom
     from rom_builder.signers.profile import open_role
     from rom_builder.update_certificates import plan_certificates
 
