@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from rom_builder.code_facts import ConsentCheck, ConstantChoice, Outcome
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Layer, Severity, Status
-from rom_builder.rules.code_evidence import evidence, gates_found, steps_of, unread_code
-from rom_builder.rules.consent_before_send import other_agreement
+from rom_builder.rules.code_evidence import evidence, judge_paths
 from rom_builder.rules.rule import Case, rule
 
 
@@ -46,7 +45,17 @@ def automatic_activation(case: Case, facts: Facts) -> Iterator[Finding]:
     failed = False
     for sending in consent.before:
         checks = [c for c in facts.of(ConsentCheck, case.name) if c.sink == sending and c.automatic]
-        for finding in judged(case, facts, sending, checks):
+        for finding in judge_paths(
+            case,
+            facts,
+            sending,
+            checks,
+            open_ends=(Outcome.UNKNOWN,),
+            needs_gate=False,
+            failed="starts by itself",
+            unknown=f"whether {sending} starts by itself could not be followed to the end",
+            passed=f"{sending} does not start by itself without a consent check",
+        ):
             failed |= finding.status is Status.FAIL and finding.severity >= Severity.ERROR
             yield finding
     if constants:
@@ -59,41 +68,3 @@ def automatic_activation(case: Case, facts: Facts) -> Iterator[Finding]:
             severity=Severity.ERROR if failed else Severity.NOTE,
             selector="constant",
         )
-
-
-def judged(case: Case, facts: Facts, sending: str, checks: list[ConsentCheck]) -> Iterator[Finding]:
-    """Judge one kind of sending."""
-    failed = [check for check in checks if check.outcome is Outcome.NOT_ASKED]
-    unknown = [check for check in checks if check.outcome is Outcome.UNKNOWN]
-    if not checks or (failed and not gates_found(case, facts, sending)):
-        yield case.finding(
-            Status.UNKNOWN,
-            f"no {'gate' if checks else 'sink'} of the profile for {sending} was found in the code",
-            layer=Layer.CODED,
-            selector=sending,
-        )
-    elif failed:
-        yield case.finding(
-            Status.FAIL,
-            f"{sending} starts by itself: {failed[0].steps[0].text}",
-            steps_of(failed),
-            layer=Layer.CODED,
-            selector=sending,
-        )
-    elif unknown or unread_code(case, facts):
-        yield case.finding(
-            Status.UNKNOWN,
-            f"whether {sending} starts by itself could not be followed to the end",
-            tuple(e for check in unknown for e in evidence(check.unknown)),
-            layer=Layer.CODED,
-            selector=sending,
-        )
-    else:
-        yield case.finding(
-            Status.PASS,
-            f"{sending} does not start by itself without a consent check",
-            steps_of(checks),
-            layer=Layer.CODED,
-            selector=sending,
-        )
-        yield from other_agreement(case, checks, sending)

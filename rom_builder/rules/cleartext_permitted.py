@@ -11,7 +11,7 @@ from rom_builder.formats.network_security_answers import (
     App,
     evaluate_cleartext,
 )
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.rules.readings import effective, judge_setting
 from rom_builder.rules.rule import Case, rule
 from rom_builder.rules.transport import hosts_of, named, platform_unknown
 
@@ -57,14 +57,14 @@ def cleartext_permitted(case: Case, facts: Facts) -> Iterator[Finding]:
     if transport is None or transport.cleartext != "forbidden":
         return
     stated = effective(facts.readings(case.name, "transport.cleartext"))
-    if stated:
-        good = all(r.values == ("forbidden",) for r in stated)
-        yield case.finding(
-            Status.PASS if good else Status.FAIL,
-            f"the service is told to {'refuse' if good else 'permit'} cleartext",
-            evidence_of(stated),
-            selector="setting",
-        )
+    yield from judge_setting(
+        case,
+        stated,
+        "forbidden",
+        "the service is told to refuse cleartext",
+        "the service is told to permit cleartext",
+        "setting",
+    )
     apps = list(facts.of(NetworkSecurity, case.name))
     for fact in apps:
         yield from judged(case, facts, fact)

@@ -1,12 +1,12 @@
-"""How rules turn facts about code into evidence."""
+"""How rules turn facts about code into evidence, and paths to what sends into findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
-from rom_builder.code_facts import AnchorFound, CodeRead, ConsentCheck, Step
+from rom_builder.code_facts import AnchorFound, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.facts import Facts
-from rom_builder.findings import Evidence, Strength
+from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Strength
 from rom_builder.rules.rule import Case
 
 
@@ -33,3 +33,65 @@ def gates_found(case: Case, facts: Facts, sending: str) -> bool:
         for found in facts.of(AnchorFound, case.name)
         if found.role == "gate" and found.anchor in labels
     )
+
+
+def judge_paths(
+    case: Case,
+    facts: Facts,
+    sending: str,
+    checks: Collection[ConsentCheck],
+    *,
+    open_ends: Collection[Outcome],
+    needs_gate: bool,
+    failed: str,
+    unknown: str,
+    passed: str,
+) -> Iterator[Finding]:
+    """Judge one kind of sending by the paths that lead to it.
+
+    Args:
+        case: What is judged.
+        facts: What is known.
+        sending: Label of the profile's sinks.
+        checks: What stands on the paths.
+        open_ends: Outcomes that leave the answer open.
+        needs_gate: Without any of the profile's gates in the code nothing is known, even where no
+            path fails.
+        failed: What happens on a path without a check; ``sending`` goes before it.
+        unknown: Said when a path could not be followed.
+        passed: Said when all is well.
+    """
+    unasked = [check for check in checks if check.outcome is Outcome.NOT_ASKED]
+    left_open = [check for check in checks if check.outcome in open_ends]
+    if not checks or ((needs_gate or unasked) and not gates_found(case, facts, sending)):
+        status, message = (
+            Status.UNKNOWN,
+            f"no {'gate' if checks else 'sink'} of the profile for {sending} was found in the code",
+        )
+        shown: tuple[Evidence, ...] = ()
+    elif unasked:
+        status, message = Status.FAIL, f"{sending} {failed}: {unasked[0].steps[0].text}"
+        shown = steps_of(unasked)
+    elif left_open or unread_code(case, facts):
+        status, message = Status.UNKNOWN, unknown
+        shown = tuple(e for check in left_open for e in evidence(check.unknown or check.steps))
+    else:
+        status, message = Status.PASS, passed
+        shown = steps_of(checks)
+    yield case.finding(status, message, shown, layer=Layer.CODED, selector=sending)
+    if status is Status.PASS:
+        yield from other_agreement(case, checks, sending)
+
+
+def other_agreement(case: Case, checks: Iterable[ConsentCheck], sending: str) -> Iterator[Finding]:
+    """Warn where the consent that is asked for was given to something else."""
+    others = sorted({other for check in checks for other in check.agrees_to})
+    if others:
+        yield case.finding(
+            Status.FAIL,
+            f"what allows {sending} is the user's agreement to {', '.join(others)}",
+            steps_of(checks),
+            layer=Layer.CODED,
+            severity=Severity.WARNING,
+            selector=f"{sending} by other agreement",
+        )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from rom_builder.code_facts import ConsentCheck, Outcome
 from rom_builder.facts import Facts
-from rom_builder.findings import Finding, Layer, Severity, Status
-from rom_builder.rules.code_evidence import evidence, gates_found, steps_of, unread_code
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.findings import Finding, Layer, Status
+from rom_builder.rules.code_evidence import judge_paths
+from rom_builder.rules.readings import effective, judge_list
 from rom_builder.rules.rule import Case, rule
 
 
@@ -44,21 +44,13 @@ def consent_before_send(case: Case, facts: Facts) -> Iterator[Finding]:
     if consent is None or not consent.before:
         return
     stated = effective(facts.readings(case.name, "consent.before"))
-    named = {str(value) for reading in stated for value in reading.values}
-    missing = [step for step in consent.before if step not in named]
-    if stated and missing:
-        yield case.finding(
-            Status.FAIL,
-            f"the service may start {', '.join(missing)} without consent",
-            evidence_of(stated),
-            selector=",".join(missing),
-        )
-    elif stated:
-        yield case.finding(
-            Status.PASS,
-            f"consent comes before {', '.join(consent.before)}",
-            evidence_of(stated),
-        )
+    yield from judge_list(
+        case,
+        stated,
+        consent.before,
+        f"consent comes before {', '.join(consent.before)}",
+        "the service may start {} without consent",
+    )
     if case.anatomy.code.sinks:
         for sending in consent.before:
             yield from in_code(case, facts, sending)
@@ -73,52 +65,14 @@ def consent_before_send(case: Case, facts: Facts) -> Iterator[Finding]:
 def in_code(case: Case, facts: Facts, sending: str) -> Iterator[Finding]:
     """Judge one kind of sending by the paths that lead to it."""
     checks = [c for c in facts.of(ConsentCheck, case.name) if c.sink == sending and not c.automatic]
-    failed = [check for check in checks if check.outcome is Outcome.NOT_ASKED]
-    open_ends = [check for check in checks if check.outcome in (Outcome.UNKNOWN, Outcome.UNREACHED)]
-    if not checks or not gates_found(case, facts, sending):
-        lacking = "gate" if checks else "sink"
-        yield case.finding(
-            Status.UNKNOWN,
-            f"no {lacking} of the profile for {sending} was found in the code",
-            layer=Layer.CODED,
-            selector=sending,
-        )
-    elif failed:
-        yield case.finding(
-            Status.FAIL,
-            f"{sending} can start without a consent check: {failed[0].steps[0].text}",
-            steps_of(failed),
-            layer=Layer.CODED,
-            selector=sending,
-        )
-    elif open_ends or unread_code(case, facts):
-        yield case.finding(
-            Status.UNKNOWN,
-            f"not every path to {sending} could be followed to its start",
-            tuple(e for check in open_ends for e in evidence(check.unknown or check.steps)),
-            layer=Layer.CODED,
-            selector=sending,
-        )
-    else:
-        yield case.finding(
-            Status.PASS,
-            f"every path to {sending} that was found passes a consent check",
-            steps_of(checks),
-            layer=Layer.CODED,
-            selector=sending,
-        )
-        yield from other_agreement(case, checks, sending)
-
-
-def other_agreement(case: Case, checks: Iterable[ConsentCheck], sending: str) -> Iterator[Finding]:
-    """Warn where the consent that is asked for was given to something else."""
-    others = sorted({other for check in checks for other in check.agrees_to})
-    if others:
-        yield case.finding(
-            Status.FAIL,
-            f"what allows {sending} is the user's agreement to {', '.join(others)}",
-            steps_of(checks),
-            layer=Layer.CODED,
-            severity=Severity.WARNING,
-            selector=f"{sending} by other agreement",
-        )
+    yield from judge_paths(
+        case,
+        facts,
+        sending,
+        checks,
+        open_ends=(Outcome.UNKNOWN, Outcome.UNREACHED),
+        needs_gate=True,
+        failed="can start without a consent check",
+        unknown=f"not every path to {sending} could be followed to its start",
+        passed=f"every path to {sending} that was found passes a consent check",
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Status
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.rules.readings import effective, judge_setting
 from rom_builder.rules.rule import Case, rule
 
 
@@ -32,13 +32,10 @@ def existing_users(case: Case, facts: Facts) -> Iterator[Finding]:
         yield case.finding(
             Status.UNKNOWN, "what happens to existing users on upgrade was not established"
         )
-    elif all(r.values == (consent.on_upgrade,) for r in stated):
-        yield case.finding(
-            Status.PASS, f"existing users: {consent.on_upgrade}", evidence_of(stated)
-        )
-    else:
-        yield case.finding(
-            Status.FAIL,
-            f"existing users are not treated as demanded ({consent.on_upgrade})",
-            evidence_of(stated),
-        )
+    yield from judge_setting(
+        case,
+        stated,
+        consent.on_upgrade,
+        f"existing users: {consent.on_upgrade}",
+        f"existing users are not treated as demanded ({consent.on_upgrade})",
+    )

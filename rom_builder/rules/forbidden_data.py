@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Layer, Status
-from rom_builder.rules.readings import effective, evidence_of
+from rom_builder.rules.readings import effective, evidence_of, judge_list
 from rom_builder.rules.rule import Case, rule
 
 
@@ -35,19 +35,13 @@ def forbidden_data(case: Case, facts: Facts) -> Iterator[Finding]:
     if data is None or not data.forbidden:
         return
     stated = effective(facts.readings(case.name, "data.forbidden"))
-    named = {str(value) for reading in stated for value in reading.values}
-    missing = [kind for kind in data.forbidden if kind not in named]
-    if stated and missing:
-        yield case.finding(
-            Status.FAIL,
-            f"the service's configuration does not forbid {', '.join(missing)}",
-            evidence_of(stated),
-            selector=",".join(missing),
-        )
-    elif stated:
-        yield case.finding(
-            Status.PASS, "the configuration forbids every kind demanded", evidence_of(stated)
-        )
+    yield from judge_list(
+        case,
+        stated,
+        data.forbidden,
+        "the configuration forbids every kind demanded",
+        "the service's configuration does not forbid {}",
+    )
     if case.anatomy.code.sinks or not stated:
         yield case.finding(
             Status.UNKNOWN, "what the code sends was not established", layer=Layer.CODED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from rom_builder.code_facts import CodeRead
 from rom_builder.facts import Facts, Reading
-from rom_builder.findings import Evidence, Strength
+from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.rules.rule import Case
 
 
@@ -46,3 +46,38 @@ def code_examined(case: Case, facts: Facts) -> bool:
     """Say whether all the code of a service was read for the anchors of its profile."""
     read = list(facts.of(CodeRead, case.name))
     return bool(case.anatomy.code.sinks) and any(r.programs and not r.unread for r in read)
+
+
+def judge_setting(
+    case: Case, stated: Sequence[Reading], demanded: str, good: str, bad: str, selector: str = ""
+) -> Iterator[Finding]:
+    """Judge a setting that the service obeys: every place of it has to say what is demanded.
+
+    Silent if nothing states it.
+    """
+    if stated:
+        holds = all(reading.values == (demanded,) for reading in stated)
+        yield case.finding(
+            Status.PASS if holds else Status.FAIL,
+            good if holds else bad,
+            evidence_of(stated),
+            selector=selector,
+        )
+
+
+def judge_list(
+    case: Case, stated: Sequence[Reading], demanded: Iterable[str], good: str, bad: str
+) -> Iterator[Finding]:
+    """Judge a list that the service obeys: all its places together have to name what is demanded.
+
+    Silent if nothing states it. ``bad`` has ``{}`` where it names what is missing.
+    """
+    named = {str(value) for reading in stated for value in reading.values}
+    missing = [each for each in demanded if each not in named]
+    if stated:
+        yield case.finding(
+            Status.FAIL if missing else Status.PASS,
+            bad.format(", ".join(missing)) if missing else good,
+            evidence_of(stated),
+            selector=",".join(missing),
+        )

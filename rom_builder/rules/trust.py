@@ -10,7 +10,7 @@ from itertools import groupby
 from rom_builder.facts import Facts, NetworkSecurity, app_behind
 from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.formats.network_security_answers import App, pins, trust
-from rom_builder.rules.readings import counted, effective, evidence_of
+from rom_builder.rules.readings import counted, effective, judge_setting
 from rom_builder.rules.rule import Case, rule
 from rom_builder.rules.transport import hosts_of, named, platform_unknown
 
@@ -34,14 +34,14 @@ def user_ca_trusted(case: Case, facts: Facts) -> Iterator[Finding]:
     if transport is None or transport.user_ca != "forbidden":
         return
     stated = effective(facts.readings(case.name, "transport.user_ca"))
-    if stated:
-        good = all(r.values == ("forbidden",) for r in stated)
-        yield case.finding(
-            Status.PASS if good else Status.FAIL,
-            f"the service is told {'not ' if good else ''}to trust the user's authorities",
-            evidence_of(stated),
-            selector="setting",
-        )
+    yield from judge_setting(
+        case,
+        stated,
+        "forbidden",
+        "the service is told not to trust the user's authorities",
+        "the service is told to trust the user's authorities",
+        "setting",
+    )
     answered = False
     for fact in facts.of(NetworkSecurity, case.name):
         app = app_behind(fact, facts.platform.sdk)
