@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum, IntEnum
+from typing import Literal
 
 from rom_builder.formats.tree import Unread
 
@@ -104,12 +106,50 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """One step on the way to an effective value: a place, and what it says there."""
+
+    location: Location
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """One observation that a finding rests on."""
+    """One observation that a finding rests on.
+
+    Attributes:
+        location: Where it was made.
+        text: What was seen, in words.
+        strength: What it proves.
+        chain: The places that led to the value, in the order in which the device applies them; the
+            last one wins. Empty where a single place decides.
+    """
 
     location: Location
     text: str
     strength: Strength
+    chain: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Why a failed finding does not count in one report.
+
+    Attributes:
+        kind: ``waiver``: somebody answers for it; ``baseline``: it was there before.
+        reason: In words; never empty.
+        approved_by: Who answers for it, empty for a baseline.
+        ticket: Where it was decided, empty if nowhere.
+        expires: Last day (UTC) on which it holds, None for a baseline.
+        where: ``file:line:column`` of the entry.
+    """
+
+    kind: Literal["waiver", "baseline"]
+    reason: str
+    approved_by: str = ""
+    ticket: str = ""
+    expires: date | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +168,7 @@ class Finding:
         evidence: At least one observation; the first gives the location.
         fix: What would mend it; empty only when nothing is to be mended.
         selector: What tells apart two findings of one rule in one file (a key, a host).
+        suppression: Why it does not count in this report, None if it counts.
     """
 
     rule: str
@@ -141,12 +182,18 @@ class Finding:
     evidence: tuple[Evidence, ...]
     fix: str
     selector: str = ""
+    suppression: Suppression | None = None
 
     def __post_init__(self) -> None:
         if not (self.rule and self.alias and self.requirement and self.message and self.evidence):
             raise ValueError(f"incomplete finding of {self.rule or 'an unnamed rule'}")
         if self.status in (Status.FAIL, Status.UNKNOWN) and not self.fix:
             raise ValueError(f"{self.rule}: a finding that is not a pass says what would mend it")
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed and counts."""
+        return self.status is Status.FAIL and self.suppression is None
 
     @property
     def location(self) -> Location:
@@ -211,15 +258,15 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """Non-compliant on any failed error; incomplete on anything unknown or unread."""
-        if any(f.status is Status.FAIL and f.severity >= Severity.ERROR for f in self.findings):
+        if any(f.failed and f.severity >= Severity.ERROR for f in self.findings):
             return Verdict.NON_COMPLIANT
         if self.unread or any(r.status in (Status.UNKNOWN, Status.FAIL) for r in self.requirements):
             return Verdict.INCOMPLETE
         return Verdict.COMPLIANT
 
     def failures(self, at_least: Severity) -> tuple[Finding, ...]:
-        """Return the failed findings of at least that severity."""
-        return tuple(f for f in self.findings if f.status is Status.FAIL and f.severity >= at_least)
+        """Return the failed findings of at least that severity that count."""
+        return tuple(f for f in self.findings if f.failed and f.severity >= at_least)
 
 
 def worst(statuses: Iterable[Status]) -> Status:
