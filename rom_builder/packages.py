@@ -99,14 +99,21 @@ class Apk:
         return self.resources.resolve(reference) if self.resources else ()
 
     def boolean(self, attribute: Attribute | None) -> bool | None:
-        """Return an attribute as a boolean, through a reference if need be; None if it is neither."""
+        """Return an attribute of the manifest as a boolean, through a reference if need be.
+
+        A text is read as the package parser does (AOSP ``TypedArray.getBoolean``, then
+        ``XmlUtils.convertValueToBoolean``): ``1``, ``true`` and ``TRUE`` are true, all else is false.
+        None if there is no value, or none that can be found here.
+        """
         if attribute is None:
             return None
         value = attribute.as_value()
         if attribute.reference is not None:
             values = self.resolve(attribute.reference)
             value = values[0].as_value() if values else None
-        return None if value is None or isinstance(value, str) else bool(value)
+        if isinstance(value, str):
+            return value in ("1", "true", "TRUE")
+        return None if value is None else bool(value)
 
     @property
     def package(self) -> str:

@@ -125,20 +125,13 @@ def app_wide(config: NetworkSecurityConfig | None, app: App) -> CleartextAnswer:
     return CleartextAnswer(permitted, True, f"{which} {where}; {because}")
 
 
-def trust(
-    config: NetworkSecurityConfig | None,
-    app: App,
-    host: str | None,
-    debug_config: NetworkSecurityConfig | None = None,
-) -> TrustAnswer:
+def trust(config: NetworkSecurityConfig | None, app: App, host: str | None) -> TrustAnswer:
     """Return whose certificates ``app`` accepts from ``host``.
 
     Args:
         config: The app's file; None if it has none.
         app: What the platform knows of the app.
         host: None for an unknown host.
-        debug_config: ``<name of the file>_debug``, which a debuggable app reads if its own file has
-            no debug-overrides.
 
     Raises:
         ValueError: The host begins with a dot.
@@ -162,7 +155,7 @@ def trust(
         anchors, default = _default_anchors(app)
         because += f"; {default}"
     if config and app.debuggable:
-        debug = config.debug or (debug_config.debug if debug_config else None)
+        debug = config.debug
         if debug is not None and debug.anchors is not None:
             anchors += debug.anchors
             because += f"; and debug-overrides (line {debug.line}), the app is debuggable"

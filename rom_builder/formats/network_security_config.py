@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
@@ -100,6 +100,20 @@ class NetworkSecurityConfig:
 def parse_nsc(root: ConfigElement) -> NetworkSecurityConfig:
     """Return the configuration; it never raises, and problems say where the platform would."""
     return _Parser().parse(root)
+
+
+def with_debug_file(config: NetworkSecurityConfig, root: ConfigElement) -> NetworkSecurityConfig:
+    """Return what a debuggable app has of its file and of ``<name of the file>_debug``.
+
+    The platform looks at the second only if the first has no debug-overrides, and then at nothing
+    but its debug-overrides.
+    """
+    if config.debug is not None:
+        return config
+    overrides = tuple(child for child in root.children if child.name == "debug-overrides")
+    found = parse_nsc(replace(root, children=overrides))
+    problems = (replace(problem, debug_only=True) for problem in found.problems)
+    return replace(config, debug=found.debug, problems=(*config.problems, *problems))
 
 
 @dataclass

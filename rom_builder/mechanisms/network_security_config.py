@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from lxml import etree
 from pydantic import Field, model_validator
@@ -11,16 +12,21 @@ from rom_builder.edits import Change, Edit, FileData, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.facts import NetworkSecurity, Value, app_behind
 from rom_builder.findings import Location, Strength
+from rom_builder.formats.arsc import ResourceValue
 from rom_builder.formats.axml import Attribute, Element, patch_attribute
 from rom_builder.formats.network_security_answers import evaluate_cleartext
-from rom_builder.formats.network_security_config import NetworkSecurityConfig, parse_nsc
+from rom_builder.formats.network_security_config import (
+    NetworkSecurityConfig,
+    parse_nsc,
+    with_debug_file,
+)
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.formats.typed_xml import from_axml, from_text_xml
+from rom_builder.formats.typed_xml import ConfigElement, from_axml, from_text_xml
 from rom_builder.mechanisms.inside_app import TRUE, changed
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.service_config import parse_xml
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.packages import MANIFEST, Apk, Packages
+from rom_builder.packages import DEBUGGABLE, MANIFEST, Apk, Packages
 from rom_builder.policy.profile import Binding, Profile
 from rom_builder.rom import Rom
 
@@ -120,32 +126,79 @@ def facts_of(
             except ImageError as error:
                 rom.note_unread(error, file.name)
         return
+    sdk = read_platform(rom).sdk
     for apk in packages.named(binding.package or ""):
         try:
-            entry, config = config_of(apk)
-            place = Location(apk.inner(entry or MANIFEST))
-            yield NetworkSecurity(service, apk.describe(), config, place)
+            described = apk.describe()
+            for entry, config in configs_of(apk, sdk):
+                place = Location(apk.inner(entry or MANIFEST))
+                yield NetworkSecurity(service, described, config, place)
         except ImageError as error:
             rom.note_unread(error, apk.file.name)
 
 
-def config_of(apk: Apk) -> tuple[str | None, NetworkSecurityConfig | None]:
-    """Return the entry and the config that an app's manifest names; None if it names none.
+def configs_of(
+    apk: Apk, sdk: int | None
+) -> Iterator[tuple[str | None, NetworkSecurityConfig | None]]:
+    """Yield entry and content of every config that an app may have on a platform of that API level.
+
+    One without an entry if the manifest names none. A config may depend on the network or the
+    language (``res/xml-mcc310``), so an app may have several. The file for debuggable apps is in the
+    config of an app that is debuggable.
 
     Raises:
-        ImageError: The manifest names a config that is not in the app, or is damaged.
+        ImageError: The manifest names a config that is not in the app, or one is damaged.
     """
     attribute = apk.network_security_config
     if attribute is None:
-        return None, None
-    values = apk.resolve(attribute.reference) if attribute.reference else ()
-    entry = values[0].string if values else None
-    if not entry:
+        yield None, None
+        return
+    values = reachable(apk.resolve(attribute.reference) if attribute.reference else (), sdk)
+    if not values or not all(value.string for value in values):
         raise ImageError("the config that the manifest names is missing", path=apk.inner(MANIFEST))
+    for entry in dict.fromkeys(value.string for value in values if value.string):
+        config = parse_nsc(_element(apk, entry))
+        if apk.flag(DEBUGGABLE):
+            for debug_entry in _debug_entries(apk, attribute.reference or 0):
+                config = with_debug_file(config, _element(apk, debug_entry))
+        yield entry, config
+
+
+_VERSION = re.compile(r"(?:^|-)v(\d+)$")
+
+
+def reachable(values: Iterable[ResourceValue], sdk: int | None) -> list[ResourceValue]:
+    """Return the values of a resource that a platform may choose.
+
+    Of those that differ by API level alone (``v28``) that is the one with the highest level that is
+    not above the platform's.
+    """
+    best: dict[str, tuple[int, ResourceValue]] = {}
+    for value in values:
+        found = _VERSION.search(value.config)
+        level = int(found[1]) if found else 0
+        if sdk is not None and level > sdk:
+            continue
+        key = value.config if sdk is None else _VERSION.sub("", value.config)
+        if key not in best or level > best[key][0]:
+            best[key] = level, value
+    return [value for _, value in best.values()]
+
+
+def _element(apk: Apk, entry: str) -> ConfigElement:
     try:
-        return entry, parse_nsc(from_axml(apk.xml(entry)))
+        return from_axml(apk.xml(entry))
     except ImageError as error:
         raise error.within(apk.inner(entry)) from error
+
+
+def _debug_entries(apk: Apk, reference: int) -> Iterator[str]:
+    """Yield the file that debuggable apps read too, if there is one."""
+    table = apk.resources
+    kind, _, name = ((table.name(reference) if table else None) or "").partition("/")
+    found = table.find(kind, f"{name}_debug") if table and name else None
+    values = apk.resolve(found) if found is not None else ()
+    yield from (value.string for value in values[:1] if value.string)
 
 
 def _render_file(rom: Rom, path: str, permitted: bool) -> Iterator[Change]:
@@ -173,13 +226,19 @@ def _render_app(apk: Apk, permitted: bool, sdk: int | None) -> Iterator[Change]:
     new_version = f"bring a new version of the app: --replace {apk.file.path}=FILE"
     attribute = apk.network_security_config
     values = apk.resolve(attribute.reference) if attribute and attribute.reference else ()
-    entry = values[0].string if values else None
-    if entry is None:
+    entries = list(dict.fromkeys(v.string for v in reachable(values, sdk) if v.string))
+    if not entries:
         fact = NetworkSecurity("", apk.describe(), None, Location(apk.inner(MANIFEST)))
         app = app_behind(fact, sdk)
         if app is None or evaluate_cleartext(None, app, None).permitted != permitted:
             yield Obstacle(apk.inner(MANIFEST), f"{why}, but the app names no config", new_version)
-        return
+    for entry in entries:
+        yield from _render_entry(apk, entry, permitted, why, new_version)
+
+
+def _render_entry(
+    apk: Apk, entry: str, permitted: bool, why: str, new_version: str
+) -> Iterator[Change]:
     root = apk.xml(entry)
     if not any(True for _ in _stated(root, "base-config")):
         yield Obstacle(apk.inner(entry), f"{why}, but the config has no base value", new_version)

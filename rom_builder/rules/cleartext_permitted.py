@@ -108,7 +108,10 @@ def judged(case: Case, facts: Facts, fact: NetworkSecurity) -> Iterator[Finding]
         yield case.finding(
             Status.PASS,
             f"{name}: the platform's HTTP stacks refuse cleartext",
-            (Evidence(fact.location, answers[0][1].because, Strength.EFFECTIVE),),
+            tuple(
+                Evidence(fact.location, f"{what}: {answer.because}", Strength.EFFECTIVE)
+                for what, answer in answers
+            ),
             selector=name,
         )
 

@@ -19,10 +19,15 @@ from rom_builder.formats.network_security_answers import (
     pins,
     trust,
 )
-from rom_builder.formats.network_security_config import NetworkSecurityConfig, parse_nsc
+from rom_builder.formats.network_security_config import (
+    NetworkSecurityConfig,
+    parse_nsc,
+    with_debug_file,
+)
 from rom_builder.formats.typed_xml import (
     MAX_BYTES,
     MAX_DEPTH,
+    ConfigElement,
     from_axml,
     from_text_xml,
     typed_attribute,
@@ -268,12 +273,25 @@ def test_trust_names_resources_and_what_overrides_pins() -> None:
     assert trust(parsed, app(), "a.org").resources == ("@raw/ca",)
 
 
+def debug_file(body: str) -> ConfigElement:
+    return from_text_xml(f"<network-security-config>{body}</network-security-config>".encode())
+
+
 def test_a_debuggable_app_reads_the_debug_file_only_without_overrides_of_its_own() -> None:
     debuggable = App(34, 34, debuggable=True)
-    extra = config(f"<debug-overrides>{USER}</debug-overrides>")
-    assert trust(config(""), debuggable, None, extra).user
-    assert not trust(config(""), app(), None, extra).user
-    assert not trust(config("<debug-overrides/>"), debuggable, None, extra).user
+    extra = debug_file(f"{BASE_YES}{BASE_YES}<debug-overrides>{USER}</debug-overrides>")
+    both = with_debug_file(config(""), extra)
+    assert trust(both, debuggable, None).user
+    assert not trust(both, app(), None).user
+    assert not evaluate_cleartext(both, debuggable, None).permitted
+    own = with_debug_file(config("<debug-overrides/>"), extra)
+    assert not trust(own, debuggable, None).user
+
+
+def test_a_mistake_in_the_debug_file_stops_a_debuggable_app_only() -> None:
+    both = with_debug_file(config(BASE_NO), debug_file("<debug-overrides/>" * 2))
+    assert both.fatal(debuggable=True)
+    assert not both.fatal()
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,10 @@ def test_what_the_manifest_does_not_set_needs_a_new_app(bench: Any) -> None:
 def test_a_boolean_demanded_as_text_is_an_obstacle(bench: Any) -> None:
     (obstacle,) = bench(FIXTURE, **binding("allowBackup")).render("false")
     assert isinstance(obstacle, Obstacle)
+
+
+@pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("1.0", False), ("no", False)])
+def test_a_text_is_read_as_the_package_parser_does(bench: Any, text: str, value: bool) -> None:
+    app = App("com.example.messaging", cleartext=text)
+    place = bench({"/system/app/M.apk": app}, **binding("usesCleartextTraffic"))
+    assert place.read() == [(value,)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,13 +9,15 @@ from pydantic import ValidationError
 
 from rom_builder.edits import AppEdit, Obstacle
 from rom_builder.errors import ImageError
+from rom_builder.facts import NetworkSecurity, app_behind
+from rom_builder.formats.network_security_answers import evaluate_cleartext, trust
 from rom_builder.mechanisms.network_security_config import (
     NetworkSecurityConfigFile,
-    config_of,
+    configs_of,
     facts_of,
 )
 from rom_builder.packages import Packages
-from tests.fixtures.make_apks import APKS
+from tests.fixtures.make_apks import APKS, TYPE_TRAPS
 from tests.mechanisms.conftest import differing
 from tests.roms import App
 
@@ -42,7 +45,7 @@ def test_one_domain_that_is_let_through_is_allowed(bench: Any) -> None:
 def test_the_config_that_the_manifest_names_is_read(bench: Any) -> None:
     rom = bench(FIXTURE, **OF_APP).rom
     (apk,) = Packages(rom).named("com.example.messaging")
-    entry, config = config_of(apk)
+    ((entry, config),) = configs_of(apk, 29)
     assert entry == ENTRY
     assert config is not None
     assert [domain.name for each in config.entries for domain in each.domains] == [
@@ -150,3 +153,52 @@ def test_either_package_or_file() -> None:
 def test_rendering_into_a_damaged_file_is_an_image_error(bench: Any) -> None:
     with pytest.raises(ImageError, match="well-formed"):
         bench({PATH: "<a>"}, **OF_FILE).render("forbidden")
+
+
+READ_AS_FALSE = ("false", "FALSE", "False", " false", "0", "0x0", "#00000000")
+TRAPS = {"/system/app/T.apk": (APKS / "type-traps.apk").read_bytes()}
+OF_TRAPS = {"mechanism": "network-security-config", "package": "com.example.traps"}
+
+
+def traps(bench: Any, sdk: int) -> dict[str, NetworkSecurity]:
+    build = {"/system/build.prop": f"ro.build.version.sdk={sdk}\n"}
+    place = bench({**TRAPS, **build}, **OF_TRAPS)
+    facts = list(facts_of(place.rom, Packages(place.rom), "x", place.binding))
+    return {fact.location.path.partition("!/")[2]: fact for fact in facts}
+
+
+@pytest.mark.parametrize(("number", "text"), list(enumerate(TYPE_TRAPS)), ids=map(repr, TYPE_TRAPS))
+def test_what_aapt2_makes_of_a_value_decides(bench: Any, number: int, text: str) -> None:
+    fact = traps(bench, 26)["res/xml/nsc.xml"]
+    app = app_behind(fact, 26)
+    assert app is not None
+    answer = evaluate_cleartext(fact.config, app, f"d{number}.example.com")
+    assert answer.permitted is (text not in READ_AS_FALSE)
+    assert answer.enforced
+
+
+@pytest.mark.parametrize(
+    ("sdk", "entries"),
+    [
+        (24, {"res/xml/nsc.xml", "res/xml-mcc310/nsc.xml"}),
+        (28, {"res/xml-v28/nsc.xml", "res/xml-mcc310/nsc.xml"}),
+        (35, {"res/xml-v35/nsc.xml", "res/xml-mcc310/nsc.xml"}),
+    ],
+)
+def test_the_config_is_the_one_for_the_platform(bench: Any, sdk: int, entries: set[str]) -> None:
+    assert set(traps(bench, sdk)) == entries
+
+
+def test_a_config_for_one_network_counts(bench: Any) -> None:
+    build = {"/system/build.prop": "ro.build.version.sdk=34\n"}
+    place = bench({**TRAPS, **build}, **OF_TRAPS)
+    assert place.read() == [("forbidden",), ("allowed",)]
+    assert "/res/xml-mcc310/" in place.found()[1].location.path
+
+
+def test_a_debuggable_app_has_the_debug_file_too(bench: Any) -> None:
+    for fact in traps(bench, 34).values():
+        app = app_behind(fact, 34)
+        assert app is not None
+        assert trust(fact.config, app, "example.com").user
+        assert not trust(fact.config, replace(app, debuggable=False), "example.com").user
