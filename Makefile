@@ -48,6 +48,7 @@ fuzz: $(VENV)/.installed-dev ## Fuzz every reader (FUZZ_TIME=60 seconds each, FU
 schema: $(VENV)/.installed ## Write the JSON schemas of policies and profiles anew
 	$(RUN)/rom-builder policy schema policy > policies/policy.schema.json
 	$(RUN)/rom-builder policy schema profile > policies/profile.schema.json
+	$(RUN)/rom-builder policy schema waivers > policies/waivers.schema.json
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -30,6 +30,7 @@ from rom_builder.rom import Rom, Step, silent
 from rom_builder.rules.readings import counted
 from rom_builder.signatures import read_signing_certificates
 from rom_builder.verified_boot import read_avb_keys, read_verified_boot
+from rom_builder.waivers.apply import NONE, Exceptions, apply
 
 DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"
 CONSENT_DEFAULT = "consent.default"
@@ -41,6 +42,7 @@ def check(
     *,
     today: date,
     notes: tuple[str, ...] = (),
+    exceptions: Exceptions = NONE,
     step: Step = silent,
 ) -> Report:
     """Hold a ROM to policies.
@@ -50,15 +52,24 @@ def check(
         policies: What is demanded.
         today: Day on which expiry dates are judged.
         notes: Remarks that the report carries.
+        exceptions: Failures that do not count.
         step: Told how reading goes on, from more than one thread.
 
     Raises:
         ImageError: The image as a whole cannot be read; parts that cannot are in the report.
     """
-    return check_rom(open_rom(path, step=step), policies, today=today, notes=notes)
+    rom = open_rom(path, step=step)
+    return check_rom(rom, policies, today=today, notes=notes, exceptions=exceptions)
 
 
-def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ...] = ()) -> Report:
+def check_rom(
+    rom: Rom,
+    policies: Policies,
+    *,
+    today: date,
+    notes: tuple[str, ...] = (),
+    exceptions: Exceptions = NONE,
+) -> Report:
     """Hold an open ROM to policies; see :func:`check`."""
     digest = in_background(lambda: rom.sha256)
     facts = read_facts(rom, policies, today)
@@ -67,7 +78,7 @@ def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ..
     facts = replace(facts, unread=tuple(unread))
     findings, requirements = judge(policies, facts)
     development = any(DEVELOPMENT in c.subject for c in facts.of(SigningCertificate))
-    return Report(
+    report = Report(
         image=Image(str(rom.path), rom.kind, sha256, describe(facts)),
         policies=tuple((policy.id, policy.title) for policy in policies.policies),
         requirements=tuple(requirements),
@@ -75,6 +86,7 @@ def check_rom(rom: Rom, policies: Policies, *, today: date, notes: tuple[str, ..
         unread=facts.unread,
         notes=(*([DEVELOPMENT_SIGNED] if development else []), *notes, *remarks(rom)),
     )
+    return apply(report, exceptions, facts)
 
 
 def in_background(work: Callable[[], str]) -> Future[str]:

@@ -169,6 +169,7 @@ class Finding:
         fix: What would mend it; empty only when nothing is to be mended.
         selector: What tells apart two findings of one rule in one file (a key, a host).
         suppression: Why it does not count in this report, None if it counts.
+        unlisted: Observations beyond those in ``evidence``.
     """
 
     rule: str
@@ -183,6 +184,7 @@ class Finding:
     fix: str
     selector: str = ""
     suppression: Suppression | None = None
+    unlisted: int = 0
 
     def __post_init__(self) -> None:
         if not (self.rule and self.alias and self.requirement and self.message and self.evidence):
@@ -194,6 +196,11 @@ class Finding:
     def failed(self) -> bool:
         """Whether it failed and counts."""
         return self.status is Status.FAIL and self.suppression is None
+
+    @property
+    def waived(self) -> bool:
+        """Whether somebody answers for it."""
+        return self.suppression is not None and self.suppression.kind == "waiver"
 
     @property
     def location(self) -> Location:
@@ -218,6 +225,7 @@ class Requirement:
         status: The answer over all layers.
         layers: The worst status that each layer with evidence gave.
         where: ``file:line:column`` of the demand.
+        waived: It fails, and each of its failures is waived.
     """
 
     service: str | None
@@ -225,6 +233,12 @@ class Requirement:
     status: Status
     layers: dict[Layer, Status]
     where: str
+    waived: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it keeps a report from being compliant."""
+        return self.status is Status.UNKNOWN or (self.status is Status.FAIL and not self.waived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +271,16 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Non-compliant on any failed error; incomplete on anything unknown or unread."""
-        if any(f.failed and f.severity >= Severity.ERROR for f in self.findings):
+        """Non-compliant on any failed error; incomplete on anything unknown or unread.
+
+        What is waived does not count; what a baseline covers does, as nobody answers for it.
+        """
+        if any(
+            f.status is Status.FAIL and not f.waived and f.severity >= Severity.ERROR
+            for f in self.findings
+        ):
             return Verdict.NON_COMPLIANT
-        if self.unread or any(r.status in (Status.UNKNOWN, Status.FAIL) for r in self.requirements):
+        if self.unread or any(r.open for r in self.requirements):
             return Verdict.INCOMPLETE
         return Verdict.COMPLIANT
 

@@ -24,6 +24,10 @@
     apks:
       /system/app/X.apk: {package: com.example.messaging, target_sdk: 28, ...}   # tests.roms.App
       /system/app/Y.apk: {like: /system/app/X.apk, package: com.example.y}
+    waivers:                   # entries of a waiver file
+      - {rule: ROM101, reason: ten characters or more, expires: 2026-02-01, approved_by: Jane Doe}
+    baseline:                  # entries of a baseline
+      0123456789abcdef: {rule: ROM101, path: system/x, observations: 1}
     expect:                    # of each rule named here, these findings and no others
       - {rule: ROM101, status: pass, severity: error, message: off by default, evidence: service.xml}
       - {rule: ROM103, status: silent}
@@ -36,6 +40,7 @@ Maps are merged, all else replaced, null takes away; ``message`` and ``evidence`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
@@ -52,6 +57,9 @@ from rom_builder.findings import Finding, Report
 from rom_builder.formats.avb_key import encode_public_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import Policies, load_policies
+from rom_builder.waivers.apply import Exceptions
+from rom_builder.waivers.baseline import load_baseline
+from rom_builder.waivers.models import load_waivers
 from tests.fixtures.make_apks import APKS
 from tests.formats.builders import vbmeta
 from tests.roms import App, Content, Fifo, Link, certificate, dex, otacerts, pem, write_rom, zipped
@@ -59,7 +67,7 @@ from tests.roms import App, Content, Fifo, Link, certificate, dex, otacerts, pem
 TODAY = date(2026, 1, 1)
 KEYS = {
     "description", "like", "policy", "profile", "today", "files", "apks", "expect", "requirements",
-    "verdict", "unread",
+    "verdict", "unread", "waivers", "baseline",
 }  # fmt: skip
 EXPECT_KEYS = {"rule", "status", "severity", "message", "evidence", "service", "layer"}
 
@@ -201,7 +209,24 @@ def check_case(case: dict[str, Any], folder: Path) -> Report:
     """Check the ROM of a case, written below a folder, against its policy."""
     policies = policies_of(case, folder / "policy")
     rom = write_rom(folder / "rom", files_of(case))
-    return check(rom, policies, today=case.get("today", TODAY))
+    exceptions = exceptions_of(case, folder)
+    return check(rom, policies, today=case.get("today", TODAY), exceptions=exceptions)
+
+
+def exceptions_of(case: dict[str, Any], folder: Path) -> Exceptions:
+    """Write the waivers and the baseline of a case to a folder and load them."""
+    waivers, baseline = folder / "waivers.yaml", folder / "baseline.json"
+    if "waivers" in case:
+        head = {"schema": "rom-builder/waivers/v1"}
+        waivers.write_text(yaml.safe_dump({**head, "waivers": case["waivers"]}))
+    if "baseline" in case:
+        baseline.write_text(
+            json.dumps({"schema": "rom-builder/baseline/v1", "findings": case["baseline"]})
+        )
+    return Exceptions(
+        load_waivers((waivers,) if "waivers" in case else ()),
+        load_baseline(baseline) if "baseline" in case else None,
+    )
 
 
 def differences(case: dict[str, Any], report: Report) -> list[str]:

@@ -22,7 +22,7 @@ ROWS = [
         "update_certificates",
         "vbmeta_verification",
     },
-    {"plan", "judge", "inspection"},
+    {"plan", "judge", "inspection", "waivers"},
     {"mechanisms", "rules", "code", "reports", "signatures", "templates"},
     {"opening"},
     {"packages", "completeness", "verified_boot", "nested", "ramdisks"},

@@ -29,6 +29,7 @@ COMMANDS = {
     "keys": "Make signing keys and inspect keys, certificates and packages.",
     "policy": "Validate, show and list policies and profiles.",
     "profile": "Try a profile on an image: where its code anchors are.",
+    "waivers": "Check and list waivers: failures that somebody answers for.",
     "explain": "Explain a rule: what it demands, why, and what it rests on.",
     "demo": "Write a small example ROM and walk it from failing to compliant.",
 }

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from rom_builder.cli.options import color_of, load, policy_option, severity, today
+from rom_builder.cli.options import (
+    color_of,
+    exceptions_of,
+    load,
+    policy_option,
+    severity,
+    today,
+    waiver_options,
+)
 
 FORMATS = ("text", "json")
 SEVERITIES = ("note", "warning", "error", "critical")
@@ -30,6 +38,19 @@ INCOMPLETE = 2
     "--fail-on", type=click.Choice(SEVERITIES), default="error", show_default=True,
     help="Lowest severity of a failed finding that makes the exit code 1.",
 )  # fmt: skip
+@waiver_options
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), metavar="FILE",
+    help="Do not count failures that this file has from an earlier check.",
+)  # fmt: skip
+@click.option(
+    "--write-baseline", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write the failures of this check to a baseline.",
+)  # fmt: skip
+@click.option(
+    "--prune-baseline", is_flag=True,
+    help="Take failures that are gone out of the --baseline.",
+)  # fmt: skip
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -38,6 +59,12 @@ def check(
     form: str,
     outputs: tuple[str, ...],
     fail_on: str,
+    waivers: tuple[Path, ...],
+    no_waivers: bool,
+    strict_waivers: bool,
+    baseline: Path | None,
+    write_baseline: Path | None,
+    prune_baseline: bool,
 ) -> None:
     """Hold the ROM in IMAGE (a package, an image or a folder) to policies.
 
@@ -48,20 +75,31 @@ def check(
     Examples:
       rom-builder check ota.zip -p messaging-opt-in
       rom-builder check rom/ -p rom-baseline -p my.yaml --output json=report.json
+      rom-builder check ota.zip -p my.yaml --waivers waivers.yaml --baseline known.json
     """
     from rom_builder.check import check as run_check
     from rom_builder.cli.progress import progress
     from rom_builder.files import write_whole
     from rom_builder.findings import Status, Verdict
     from rom_builder.reports import REPORTS
+    from rom_builder.waivers.baseline import baseline_of, encode_baseline, pruned
 
+    if prune_baseline and baseline is None:
+        raise click.UsageError("--prune-baseline needs --baseline FILE")
     targets = [target_of(output) for output in outputs]
     loaded = load(policies)
+    exceptions = exceptions_of(waivers, no_waivers, strict_waivers, baseline)
     with progress() as step:
-        report = run_check(image, loaded, today=today(), step=step)
+        report = run_check(image, loaded, today=today(), exceptions=exceptions, step=step)
     for name, path in targets:
         with write_whole(path) as file:
             file.write(REPORTS[name](report).encode())
+    if write_baseline is not None:
+        with write_whole(write_baseline) as file:
+            file.write(encode_baseline(baseline_of(report)))
+    if prune_baseline and exceptions.baseline is not None and baseline is not None:
+        with write_whole(baseline) as file:
+            file.write(encode_baseline(pruned(exceptions.baseline, report)))
     width = terminal_width()
     click.echo(REPORTS[form](report, color=color_of(sys.stdout), width=width), nl=False)
     if report.failures(severity(fail_on)):

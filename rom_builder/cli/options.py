@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from rom_builder.errors import SigningError
 from rom_builder.findings import Severity
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 policy_option = click.option(
     "-p",
@@ -22,6 +25,41 @@ policy_option = click.option(
     metavar="POLICY",
     help="Policy file, or the id of a shipped one (rom-builder policy list). May be repeated.",
 )
+
+
+_waivers = click.option(
+    "--waivers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Do not count failures that this waiver file answers for. May be repeated.",
+)
+_no_waivers = click.option(
+    "--no-waivers", is_flag=True, help="Count every failure, whatever waivers are set elsewhere."
+)
+_strict_waivers = click.option(
+    "--strict-waivers", is_flag=True, help="Expired and unused waivers are errors."
+)
+
+
+def waiver_options(command: C) -> C:
+    """Add ``--waivers``, ``--no-waivers`` and ``--strict-waivers`` to a command."""
+    return _waivers(_no_waivers(_strict_waivers(command)))
+
+
+def exceptions_of(
+    waivers: Sequence[Path], no_waivers: bool, strict: bool, baseline: Path | None = None
+) -> Any:
+    """Load what a check is told not to count, before the image is touched."""
+    from rom_builder.waivers.apply import Exceptions
+    from rom_builder.waivers.baseline import load_baseline
+    from rom_builder.waivers.models import load_waivers
+
+    return Exceptions(
+        () if no_waivers else load_waivers(tuple(waivers)),
+        None if baseline is None else load_baseline(baseline),
+        strict,
+    )
 
 
 def load(policies: Sequence[str]) -> Any:

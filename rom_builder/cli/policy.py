@@ -70,9 +70,9 @@ def show(refs: tuple[str, ...]) -> None:
 
 
 @policy.command()
-@click.argument("kind", type=click.Choice(["policy", "profile"]), default="policy")
-def schema(kind: Literal["policy", "profile"]) -> None:
-    """Print the JSON schema of policy or profile files, for editors.
+@click.argument("kind", type=click.Choice(["policy", "profile", "waivers"]), default="policy")
+def schema(kind: Literal["policy", "profile", "waivers"]) -> None:
+    """Print the JSON schema of policy, profile or waiver files, for editors.
 
     \b
     Example:
@@ -82,6 +82,10 @@ def schema(kind: Literal["policy", "profile"]) -> None:
 
     if kind == "policy":
         click.echo(encode_schema(policy_schema()), nl=False)
+    elif kind == "waivers":
+        from rom_builder.waivers.models import waiver_schema
+
+        click.echo(encode_schema(waiver_schema()), nl=False)
     else:
         from rom_builder.mechanisms import binding_models
 

@@ -35,7 +35,7 @@ class _Generator(GenerateJsonSchema):
 
 def policy_schema() -> dict[str, Any]:
     """Return the JSON schema of a policy file (dialect 2020-12)."""
-    return _published("policy", _schema(Policy), "A rom-builder policy")
+    return file_schema(Policy, "policy", "A rom-builder policy")
 
 
 def profile_schema(bindings: Mapping[str, type[Binding]]) -> dict[str, Any]:
@@ -50,6 +50,11 @@ def profile_schema(bindings: Mapping[str, type[Binding]]) -> dict[str, Any]:
     for place in (Switch, Setting, Binding):
         definitions[place.__name__] = _alternatives(place, bindings, definitions)
     return _published("profile", schema, "A rom-builder profile")
+
+
+def file_schema(model: type[BaseModel], name: str, title: str) -> dict[str, Any]:
+    """Return the JSON schema of a kind of file, from its model."""
+    return _published(name, _schema(model), title)
 
 
 def encode_schema(schema: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ COUNTED = {"apex": "module", "apk": "app"}
         "ETSI EN 303 645 5.4-4",
         "CWE-1394",
     ),
+    waivable=False,
 )
 def publicly_known_key(case: Case, facts: Facts) -> Iterator[Finding]:
     """Keys whose private half is published sign nothing in a released ROM.

@@ -22,6 +22,7 @@ from rom_builder.policy.profile import Profile
 from rom_builder.registry import Registry
 
 Check = Callable[["Case", Facts], Iterator[Finding]]
+Scope = Literal["service", "rom", "waivers"]
 MAX_EVIDENCE = 20
 """Observations one finding keeps; more would hide the finding (the rest is counted)."""
 
@@ -35,26 +36,60 @@ class Rule:
         alias: Readable id in kebab case.
         title: One line: what must hold.
         requirement: Dotted name in the policy that it judges.
-        scope: Asked once per service of the policy, or once for the whole ROM.
+        scope: Asked once per service of the policy, once for the whole ROM, or once for the waivers
+            and the baseline that were given.
         severity: Of a failure, unless the rule says otherwise.
         fix: What mends a failure, unless the rule says otherwise.
         references: Law, standard and weakness numbers.
+        waivable: Whether somebody may answer for a failure; not for what makes every other answer
+            worthless, such as a publicly known key.
     """
 
     id: str
     alias: str
     title: str
     requirement: str
-    scope: Literal["service", "rom"]
+    scope: Scope
     severity: Severity
     fix: str
     references: tuple[str, ...]
     check: Check
+    waivable: bool = True
 
     @property
     def explanation(self) -> str:
         """The rule's own documentation, as plain text."""
         return inspect.getdoc(self.check) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What became of one waiver, or of one entry of a baseline, in one check.
+
+    Attributes:
+        kind: Which of the two.
+        label: The entry in a few words.
+        where: ``file:line:column`` of a waiver, the file of a baseline.
+        matched: Failures it was found to fit, whether or not it still holds.
+        days_left: Days until its last day, negative when that is over; None for a baseline.
+        strict: A useless entry is an error.
+    """
+
+    kind: Literal["waiver", "baseline"]
+    label: str
+    where: str
+    matched: int
+    days_left: int | None = None
+    strict: bool = False
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """The entry itself, in its own file."""
+        path, line = self.where, None
+        if self.kind == "waiver":
+            path, text, _ = self.where.rsplit(":", 2)
+            line = int(text)
+        return (Evidence(Location(path, line=line), self.label, Strength.PRESENCE),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +100,7 @@ class Case:
     service: ServicePolicy | None = None
     profile: Profile | None = None
     rom: RomPolicy | None = None
+    uses: tuple[Use, ...] = ()
 
     @property
     def demand(self) -> ServicePolicy:
@@ -108,6 +144,7 @@ class Case:
             layer=layer,
             message=message,
             evidence=capped(evidence) or (nothing_found(),),
+            unlisted=max(0, len(evidence) - MAX_EVIDENCE),
             fix=(self.rule.fix if fix is None else fix)
             if status in (Status.FAIL, Status.UNKNOWN)
             else "",
@@ -138,16 +175,28 @@ def rule(
     alias: str,
     title: str,
     requirement: str,
-    scope: Literal["service", "rom"] = "service",
+    scope: Scope = "service",
     severity: Severity = Severity.ERROR,
     fix: str,
     references: tuple[str, ...],
+    waivable: bool = True,
 ) -> Callable[[Check], Rule]:
     """Register a function as the rule ``identifier``."""
 
     def join(check: Check) -> Rule:
         return RULES.register(identifier)(
-            Rule(identifier, alias, title, requirement, scope, severity, fix, references, check)
+            Rule(
+                identifier,
+                alias,
+                title,
+                requirement,
+                scope,
+                severity,
+                fix,
+                references,
+                check,
+                waivable,
+            )
         )
 
     return join

@@ -19,6 +19,7 @@ from rom_builder.rules.rule import Case, rule
     severity=Severity.ERROR,
     fix="give the whole, undamaged image; what is encrypted or of an unknown kind stays unread",
     references=("GDPR Art. 5(2)",),
+    waivable=False,
 )
 def unread_parts(case: Case, facts: Facts) -> Iterator[Finding]:
     """What was not read may hold anything, so a report with unread parts is never compliant."""

@@ -10,6 +10,7 @@ from rom_builder.policy.profile import Profile
 from rom_builder.policy.schema import encode_schema, policy_schema, profile_schema
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
+from rom_builder.waivers.models import waiver_schema
 
 from .conftest import BINDINGS
 
@@ -80,3 +81,8 @@ def test_the_profile_schema_in_the_tree_is_fresh() -> None:
 
     path = data_folder("policies") / "profile.schema.json"
     assert path.read_text() == encode_schema(profile_schema(binding_models())), "make schema"
+
+
+def test_the_stored_waiver_schema_is_current() -> None:
+    stored = (data_folder("policies") / "waivers.schema.json").read_text(encoding="utf-8")
+    assert stored == encode_schema(waiver_schema()), "run: rom-builder policy schema waivers"
