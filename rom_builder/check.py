@@ -24,6 +24,7 @@ from rom_builder.mechanisms.network_security_config import read_network_security
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.opening import open_rom
 from rom_builder.packages import Packages
+from rom_builder.platform_grants import read_platform_grants
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
 from rom_builder.rom import Rom, Step, silent
@@ -141,6 +142,7 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
             *facts,
             *readings,
             *read_code(rom, packages, policies),
+            *read_platform_grants(rom, packages, [profile for _, profile in policies.services]),
             *read_endpoints(rom, watches),
             *read_signing_certificates(rom, platform.sdk),
             *read_avb_keys(rom),

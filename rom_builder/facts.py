@@ -193,7 +193,37 @@ class VerifiedBoot:
     location: Location
 
 
-Fact = Package | Reading | NetworkSecurity | Endpoint | SigningCertificate | VerifiedBoot | CodeFact
+@dataclass(frozen=True, slots=True)
+class PlatformGrant:
+    """Something that a configuration file of the platform gives an app of a service, unasked.
+
+    Attributes:
+        kind: ``pre-grant``: a permission that users are else asked for; ``privileged``: one that only
+            privileged apps can have; ``exemption``: freedom from a limit.
+        name: The permission, or the element that frees the app.
+        fixed: The user cannot take it back.
+        ignored: Why the platform does not act on it, empty if it does.
+    """
+
+    service: str
+    package: str
+    kind: Literal["pre-grant", "privileged", "exemption"]
+    name: str
+    fixed: bool
+    ignored: str
+    location: Location
+
+
+Fact = (
+    Package
+    | Reading
+    | NetworkSecurity
+    | Endpoint
+    | SigningCertificate
+    | VerifiedBoot
+    | PlatformGrant
+    | CodeFact
+)
 F = TypeVar("F", bound=Fact)
 
 

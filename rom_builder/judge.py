@@ -75,6 +75,7 @@ def demanded(service: ServicePolicy) -> Iterator[str]:
     """Yield the dotted name of each requirement that a service's policy states."""
     yield "presence"
     consent, transport, data = service.consent, service.transport, service.data
+    permissions = service.permissions
     if consent is not None:
         if consent.mode is not None:
             yield "consent.default"
@@ -100,6 +101,13 @@ def demanded(service: ServicePolicy) -> Iterator[str]:
             yield "data.forbidden"
         if data.allowed:
             yield "data.allowed"
+    if permissions is not None:
+        if permissions.pre_granted == "forbidden":
+            yield "permissions.pre_granted"
+        if permissions.privileged is not None:
+            yield "permissions.privileged"
+        if permissions.exemptions == "forbidden":
+            yield "permissions.exemptions"
     for name in sorted(service.attested):
         yield f"attested/{name}"
 

@@ -13,11 +13,15 @@ from rom_builder.facts import Value
 from rom_builder.formats.device_path import ancestors
 from rom_builder.formats.tree import NodeKind
 from rom_builder.mechanisms import MECHANISMS
+from rom_builder.mechanisms.default_permissions import ASKED
+from rom_builder.mechanisms.platform_exemption import LIMITED
+from rom_builder.mechanisms.privileged_permission import DENIED
 from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.models import ServicePolicy
 from rom_builder.policy.profile import Binding, Profile
 from rom_builder.rom import Rom
+from rom_builder.sysconfig import read_system_config
 from rom_builder.templates import render_device_file
 
 
@@ -65,7 +69,10 @@ def plan(rom: Rom, policies: Policies, brought: Mapping[str, FileData]) -> Plan:
                 why = f"{profile.id}: configuration that follows from the policy"
                 add(rom, edits, Edit(path, new, why))
         edited = rom.with_edits(edits.values())
-        for binding, values in settings(service, profile):
+        for binding, values in (
+            *settings(service, profile),
+            *unasked(edited, service, profile),
+        ):
             packages = Packages(edited)
             for change in MECHANISMS[binding.mechanism].render(edited, packages, binding, values):
                 take(rom, edits, obstacles, change, profile)
@@ -153,6 +160,46 @@ def settings(
         for binding in profile.transport:
             if getattr(binding, "file", None) not in profile.files:
                 yield binding, ("forbidden",)
+
+
+def unasked(
+    rom: Rom, service: ServicePolicy, profile: Profile
+) -> Iterator[tuple[Binding, tuple[Value, ...]]]:
+    """Yield the places at which the platform gives the service's apps what it must not, for each app."""
+    permissions = service.permissions
+    if permissions is None:
+        return
+    for package in profile.packages:
+        if permissions.pre_granted == "forbidden":
+            yield binding_of("default-permissions", package=package), (ASKED,)
+        if permissions.exemptions == "forbidden":
+            yield binding_of("platform-exemption", package=package), (LIMITED,)
+    if permissions.privileged is not None:
+        for package, permission in privileged_permissions(rom, profile.packages):
+            if permission not in permissions.privileged:
+                binding = binding_of(
+                    "privileged-permission", package=package, permission=permission
+                )
+                yield binding, (DENIED,)
+
+
+def privileged_permissions(rom: Rom, packages: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the privileged permissions that apps are given, as package and permission."""
+    return sorted(
+        {
+            (entry.package, permission)
+            for config in read_system_config(rom)
+            for entry in config.entries
+            if entry.package in packages and config.obeyed(entry)
+            for permission, given in entry.permissions
+            if given
+        }
+    )
+
+
+def binding_of(mechanism: str, **options: str) -> Binding:
+    """Return a place that no profile has to name, as a profile would name it."""
+    return MECHANISMS[mechanism].options.model_validate({"mechanism": mechanism, **options})
 
 
 def demanded_values(service: ServicePolicy, requirement: str) -> tuple[str, ...]:

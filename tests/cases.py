@@ -118,8 +118,8 @@ def files_of(case: dict[str, Any]) -> dict[str, Content]:
         words = {**apks[words.pop("like")], **words} if "like" in words else words
         if unknown := set(words) - known:
             raise ValueError(f"{name}: unknown keys {sorted(unknown)}")
-        if "code" in words:
-            words["code"] = tuple(words["code"])
+        for listed in {"code", "permissions"} & set(words):
+            words[listed] = tuple(words[listed])
         files[name] = App(**words)
     return files
 

@@ -227,6 +227,7 @@ class App:
         bools: ``<bool>`` resources; a mapping gives a value per configuration, ``""`` the default.
         strings: ``<string>`` resources.
         components: Kind, then class name, then attributes.
+        permissions: Names that the app asks for; without a dot those of ``android.permission``.
         code: Strings of ``classes.dex``.
         entries: Further entries, or ones that replace those above; text or bytes.
         signer: ``release``, ``p256`` or ``testkey``; None leaves it unsigned.
@@ -243,6 +244,7 @@ class App:
     bools: Mapping[str, bool | Mapping[str, bool]] = field(default_factory=dict)
     strings: Mapping[str, str] = field(default_factory=dict)
     components: Mapping[str, Mapping[str, Mapping[str, bool | str]]] = field(default_factory=dict)
+    permissions: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     entries: Mapping[str, str | bytes] = field(default_factory=dict)
     signer: str | None = "p256"
@@ -295,9 +297,13 @@ class App:
             for name, attributes in named.items()
         )
         sdk = _android(minSdkVersion=self.min_sdk, targetSdkVersion=self.target_sdk)
+        asked = "".join(
+            f'<uses-permission android:name="{name if "." in name else f"android.permission.{name}"}"/>'
+            for name in self.permissions
+        )
         return (
             f'<manifest xmlns:android="{ANDROID_NAMESPACE}" package="{self.package}">'
-            f"<uses-sdk {sdk}/><application {application}>{components}</application></manifest>"
+            f"<uses-sdk {sdk}/>{asked}<application {application}>{components}</application></manifest>"
         )
 
     def _preferences(self) -> str:

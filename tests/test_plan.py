@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from rom_builder.check import check_rom
 from rom_builder.edits import Edit, FileData
 from rom_builder.errors import BuildRefused, ImageError, RomBuilderError
+from rom_builder.findings import Severity
 from rom_builder.mechanisms import binding_models
 from rom_builder.opening import open_rom
 from rom_builder.plan import plan, read_brought
@@ -19,7 +21,7 @@ from rom_builder.policy.load import Policies, load_policies
 from rom_builder.policy.models import ServicePolicy
 from rom_builder.policy.profile import Profile
 from rom_builder.templates import render_device_file
-from tests.cases import policies_of
+from tests.cases import TODAY, files_of, load_case, policies_of
 from tests.roms import Content, Link, write_rom
 
 SERVICE = "/system/etc/reference-messaging/service.xml"
@@ -131,3 +133,28 @@ def test_edits_that_change_nothing_are_left_out(tmp_path: Path) -> None:
     assert not [e for e in plan(rom, opt_in(), same).edits if e.path == "/system/etc/hosts"]
     removed = rom.with_edits([Edit("/system/etc/hosts", None, "")])
     assert removed.find("/system/etc/hosts") is None
+
+
+def test_what_the_platform_gives_unasked_is_taken_back(tmp_path: Path) -> None:
+    case = load_case(Path(__file__).parent / "rules" / "ROM111" / "bad.yaml")
+    case["files"] |= load_case(Path(__file__).parent / "rules" / "ROM110" / "bad.yaml")["files"]
+    case["files"]["/system/etc/permissions/privapp-permissions-platform.xml"] = case["files"][
+        "/system/etc/permissions/privapp-permissions-platform.xml"
+    ].replace("deny-permission", "permission")
+    case["files"]["/product/etc/sysconfig/power.xml"] = (
+        '<config><allow-in-power-save package="com.example.messenger"/></config>'
+    )
+    policies = policies_of(case, tmp_path / "policy")
+    rom = open_rom(write_rom(tmp_path / "rom", files_of(case)))
+    before = check_rom(rom, policies, today=TODAY)
+    assert {f.rule for f in before.failures(Severity.ERROR)} == {"ROM110", "ROM111", "ROM112"}
+    made = plan(rom, policies, {})
+    assert [edit.path for edit in made.edits] == [
+        "/product/etc/default-permissions/messenger.xml",
+        "/product/etc/sysconfig/power.xml",
+        "/system/etc/permissions/privapp-permissions-platform.xml",
+    ]
+    assert made.obstacles == ()
+    edited = rom.with_edits(made.edits)
+    assert str(check_rom(edited, policies, today=TODAY).verdict) == "compliant"
+    assert plan(edited, policies, {}).edits == ()

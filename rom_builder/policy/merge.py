@@ -45,6 +45,8 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "transport.cleartext": _FORBIDDEN,
     "transport.min_tls": ("1.2", "1.3"),
     "transport.user_ca": _FORBIDDEN,
+    "permissions.pre_granted": _FORBIDDEN,
+    "permissions.exemptions": _FORBIDDEN,
     "public_keys": _FORBIDDEN,
     "weak_signatures": _FORBIDDEN,
     "verified_boot": ("optional", "required"),
@@ -89,8 +91,8 @@ def weaker(field: str, old: Any, new: Any) -> bool:
 
     Words have an order (``allowed`` < ``forbidden``, ``opt-out`` < ``opt-in`` < ``forbidden``,
     ``keep`` < ``ask`` < ``reset``, ``if-present`` < ``required``, TLS 1.2 < 1.3). Lists of demands
-    must keep every item; lists of what is allowed (hosts, data) must not gain one; a pinned host
-    must stay pinned to the same keys or fewer and as long. Attestations have no order.
+    must keep every item; lists of what is allowed (hosts, data, permissions) must not gain one; a
+    pinned host must stay pinned to the same keys or fewer and as long. Attestations have no order.
 
     >>> weaker("consent.mode", "forbidden", "opt-in")
     True
@@ -99,7 +101,7 @@ def weaker(field: str, old: Any, new: Any) -> bool:
         return _ORDER[field].index(new) < _ORDER[field].index(old)
     if field in _DEMANDS:
         return not set(old) <= set(new)
-    if field == "data.allowed":
+    if field in ("data.allowed", "permissions.privileged"):
         return not set(new) <= set(old)
     if field == "transport.hosts":
         return not all(any(host_matches(pattern, host) for pattern in old) for host in new)

@@ -269,6 +269,25 @@ class Data(Section):
         return self
 
 
+class Permissions(Section):
+    """What the platform may give the service's apps without asking the user."""
+
+    pre_granted: Permission | None = Field(
+        default=None,
+        description="Permissions for contacts, messages, calls, phone numbers, location, camera or "
+        "microphone that the ROM gives before the user is asked.",
+    )
+    privileged: Annotated[tuple[Text, ...], AfterValidator(once)] | None = Field(
+        default=None,
+        description="The only privileged permissions the apps may be given; an empty list is none.",
+    )
+    exemptions: Permission | None = Field(
+        default=None,
+        description="Freedom from limits that other apps have: battery saver, data saver, background "
+        "location, hidden interfaces.",
+    )
+
+
 class Attestation(Model):
     """A statement that no ROM can show; it is reported with its author, never as a pass."""
 
@@ -291,6 +310,9 @@ class ServicePolicy(Model):
     consent: Consent | None = Field(default=None, description="Consent of the user.")
     transport: Transport | None = Field(default=None, description="Protection of the traffic.")
     data: Data | None = Field(default=None, description="Personal data that is sent.")
+    permissions: Permissions | None = Field(
+        default=None, description="What the apps are given without asking."
+    )
     attested: dict[Id, Attestation] = Field(
         default={}, description="Statements that cannot be checked in a ROM, such as retention."
     )

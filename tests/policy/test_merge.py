@@ -246,6 +246,8 @@ def _pin(host: str, key: str, year: int) -> Pin:
         ("transport.hosts", ("a.com",), (), False),
         ("data.allowed", ("imei",), ("imei", "mac"), True),
         ("data.allowed", ("imei", "mac"), ("mac",), False),
+        ("permissions.privileged", ("a", "b"), ("b",), False),
+        ("permissions.privileged", (), ("b",), True),
         ("transport.pins", (_pin("a.com", "A", 2027),), (), True),
         ("transport.pins", (_pin("a.com", "A", 2027),), (_pin("a.com", "A", 2028),), False),
         ("transport.pins", (_pin("a.com", "A", 2027),), (_pin("a.com", "A", 2026),), True),
@@ -268,7 +270,8 @@ def _fields(model: type[BaseModel], prefix: str = "") -> set[str]:
 
 
 def test_every_requirement_has_a_strength() -> None:
-    known = set(_ORDER) | _DEMANDS | {"transport.hosts", "transport.pins", "data.allowed"}
+    lists = {"transport.hosts", "transport.pins", "data.allowed", "permissions.privileged"}
+    known = set(_ORDER) | _DEMANDS | lists
     assert _fields(ServicePolicy) | _fields(RomPolicy) == known | {"profile", "attested"}
     for field, words in _ORDER.items():
         assert [weaker(field, a, b) for a in words for b in words].count(True) == (

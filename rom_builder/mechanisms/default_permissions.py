@@ -1,0 +1,90 @@
+"""Permissions that an app has before its user is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lxml import etree
+from pydantic import Field
+
+from rom_builder.edits import Change, Obstacle
+from rom_builder.facts import Value
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.runtime_permissions import SENSITIVE
+from rom_builder.mechanisms.mechanism import Found, mechanism
+from rom_builder.mechanisms.platform_files import has, new_file, remove_elements
+from rom_builder.packages import Packages
+from rom_builder.policy.profile import Binding
+from rom_builder.rom import Rom
+from rom_builder.sysconfig import config_folder, read_default_permissions
+
+GIVEN, ASKED = "given", "asked"
+
+
+class DefaultPermissions(Binding):
+    """Permissions of one app.
+
+    Attributes:
+        package: The app.
+        permission: One permission; None for all that open personal data.
+    """
+
+    package: str = Field(description="Package name of the app.")
+    permission: str | None = Field(
+        None,
+        description="Name of one permission; without one all that open personal data are meant.",
+    )
+
+    def means(self, permission: str) -> bool:
+        """Say whether the binding speaks of a permission."""
+        return permission == self.permission or (
+            self.permission is None and permission in SENSITIVE
+        )
+
+
+@mechanism("default-permissions")
+class DefaultPermissionsMechanism:
+    """Files in ``etc/default-permissions``: what they name is ``given``, all else is ``asked`` for."""
+
+    options = DefaultPermissions
+
+    def read(self, rom: Rom, packages: Packages, binding: DefaultPermissions) -> Iterator[Found]:
+        for file, permissions in read_default_permissions(rom):
+            for each in permissions:
+                if each.package == binding.package and binding.means(each.permission):
+                    place = Location(file.name, line=each.line)
+                    label = f"{each.permission} of {each.package}"
+                    yield Found(label, (GIVEN,), place, Strength.EFFECTIVE)
+
+    def render(
+        self, rom: Rom, packages: Packages, binding: DefaultPermissions, values: tuple[Value, ...]
+    ) -> Iterator[Change]:
+        if values == (ASKED,):
+            for file, permissions in read_default_permissions(rom):
+                found = [
+                    each
+                    for each in permissions
+                    if each.package == binding.package and binding.means(each.permission)
+                ]
+                names = {each.permission for each in found}
+                if found:
+                    why = f"{binding.package} is to ask for {', '.join(sorted(names))}"
+                    lines = {each.line for each in found}
+
+                    def meant(element: etree._Element, names: set[str] = names) -> bool:
+                        return any(has(element, "name", name) for name in names)
+
+                    yield from remove_elements(rom, file, lines, meant, why)
+        elif values == (GIVEN,) and binding.permission is not None:
+            if not any(self.read(rom, packages, binding)):
+                root = etree.Element("exceptions")
+                app = etree.SubElement(root, "exception", package=binding.package)
+                etree.SubElement(app, "permission", name=binding.permission, fixed="false")
+                folder = config_folder(rom, "system", "default-permissions")
+                name = f"{binding.package}-{binding.permission.rpartition('.')[2]}.xml"
+                why = f"{binding.package} is to be given {binding.permission}"
+                yield from new_file(rom, f"{folder}/{name}", root, why)
+        else:
+            wanted = ", ".join(map(str, values))
+            why = f"{wanted} is demanded of permissions, which are {GIVEN} or {ASKED}"
+            yield Obstacle(binding.package, why, f"write {ASKED}, or {GIVEN} for one permission")

@@ -1,0 +1,92 @@
+"""Freedom of an app from limits that the platform sets to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lxml import etree
+from pydantic import Field, field_validator
+
+from rom_builder.edits import Change, Obstacle
+from rom_builder.facts import Value
+from rom_builder.findings import Location, Strength
+from rom_builder.formats.system_config import EXEMPTIONS, ConfigEntry
+from rom_builder.mechanisms.mechanism import Found, mechanism
+from rom_builder.mechanisms.platform_files import has, local_name, new_file, remove_elements
+from rom_builder.packages import Packages
+from rom_builder.policy.profile import Binding
+from rom_builder.rom import Rom
+from rom_builder.sysconfig import config_folder, read_system_config
+
+EXEMPT, LIMITED = "exempt", "limited"
+
+
+class PlatformExemption(Binding):
+    """Exemptions of one app.
+
+    Attributes:
+        package: The app.
+        element: One exemption, such as ``allow-in-power-save``; None for all of them.
+    """
+
+    package: str = Field(description="Package name of the app.")
+    element: str | None = Field(
+        None, description="One element, such as allow-in-power-save; without one all are meant."
+    )
+
+    @field_validator("element")
+    @classmethod
+    def _known(cls, element: str | None) -> str | None:
+        if element is not None and element not in EXEMPTIONS:
+            raise ValueError(f"{element!r} is none of {', '.join(EXEMPTIONS)}")
+        return element
+
+    def means(self, entry: ConfigEntry) -> bool:
+        """Say whether the binding speaks of an entry."""
+        tags = EXEMPTIONS if self.element is None else (self.element,)
+        return entry.package == self.package and entry.tag in tags
+
+
+@mechanism("platform-exemption")
+class PlatformExemptionMechanism:
+    """Elements of ``etc/sysconfig`` that free an app from limits: it is ``exempt`` or ``limited``."""
+
+    options = PlatformExemption
+
+    def read(self, rom: Rom, packages: Packages, binding: PlatformExemption) -> Iterator[Found]:
+        for config in read_system_config(rom):
+            for entry in config.entries:
+                if binding.means(entry) and config.obeyed(entry):
+                    place = Location(config.file.name, line=entry.line)
+                    label = f"{entry.tag} of {entry.package}"
+                    yield Found(label, (EXEMPT,), place, Strength.EFFECTIVE)
+
+    def render(
+        self, rom: Rom, packages: Packages, binding: PlatformExemption, values: tuple[Value, ...]
+    ) -> Iterator[Change]:
+        if values == (LIMITED,):
+            for config in read_system_config(rom):
+                found = [e for e in config.entries if binding.means(e) and config.obeyed(e)]
+                tags = {entry.tag for entry in found}
+                if found:
+                    why = f"{binding.package} is to have no {', '.join(sorted(tags))}"
+
+                    def meant(element: etree._Element, tags: set[str] = tags) -> bool:
+                        return local_name(element) in tags and has(
+                            element, "package", binding.package
+                        )
+
+                    lines = {entry.line for entry in found}
+                    yield from remove_elements(rom, config.file, lines, meant, why)
+        elif values == (EXEMPT,) and binding.element is not None:
+            if not any(self.read(rom, packages, binding)):
+                root = etree.Element("config")
+                etree.SubElement(root, binding.element, package=binding.package)
+                folder = config_folder(rom, "system", "sysconfig")
+                why = f"{binding.package} is to be in {binding.element}"
+                name = f"{binding.element}-{binding.package}.xml"
+                yield from new_file(rom, f"{folder}/{name}", root, why)
+        else:
+            why = f"{', '.join(map(str, values))} is demanded of an exemption"
+            hint = f"write {LIMITED}, or {EXEMPT} for one element"
+            yield Obstacle(binding.package, why, hint)
