@@ -16,12 +16,14 @@ import click
 import pytest
 
 from rom_builder.cli import cli, main
+from rom_builder.config import ConfigFile, Values
 from rom_builder.mechanisms import MECHANISMS, binding_models
 from rom_builder.policy.load import shipped, validate_file
 from rom_builder.policy.models import (
     Attestation,
     Consent,
     Data,
+    Model,
     Pin,
     Policy,
     RomPolicy,
@@ -29,9 +31,11 @@ from rom_builder.policy.models import (
     Transport,
 )
 from rom_builder.policy.profile import Binding, Profile, Setting, Switch
+from rom_builder.policy.yaml import parse_yaml, validate
 from rom_builder.rules import RULES
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.profile import load_signing_profile
+from rom_builder.waivers.models import WaiverEntry, WaiverFile
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -41,6 +45,8 @@ PAGES = sorted(
         ROOT / "signing" / "README.md",
     ]
 )
+OTHER_FILES = {"rom-builder/config/v1": ConfigFile, "rom-builder/waivers/v1": WaiverFile}
+"""Kinds of file that are neither policy nor profile, and their models."""
 DEMO_PAGES = ("README.md", "docs/tutorial.md")
 
 
@@ -89,7 +95,11 @@ def parse(words: list[str]) -> None:
     """
     command: click.Command = cli
     rest = list(words)
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+    while isinstance(command, click.Group):
+        context = click.Context(command)
+        rest = command.make_parser(context).parse_args(rest)[1] + context.args
+        if not rest:
+            return
         name = rest.pop(0)
         found = command.get_command(click.Context(command), name)
         if found is None:
@@ -191,6 +201,14 @@ def test_the_page_of_profiles_names_every_field_and_every_option_of_every_mechan
         assert {option for option in options if f"`{option}`" not in row[1]} == set(), name
 
 
+@pytest.mark.parametrize(
+    ("page", "model"), [("waivers.md", WaiverEntry), ("configuration.md", Values)]
+)
+def test_pages_of_files_name_every_key(page: str, model: type[Model]) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    assert {key for key in model.model_fields if f"| `{key}` |" not in text} == set()
+
+
 def test_the_pages_of_keys_name_every_signer() -> None:
     for page in ("docs/keys.md", "signing/README.md"):
         text = (ROOT / page).read_text()
@@ -204,6 +222,9 @@ def test_every_example_of_a_file_is_valid(page: Path, tmp_path: Path) -> None:
     for block in blocks(page, "yaml"):
         kind, name = (re.search(rf"^{key}: (.+)$", block, re.MULTILINE) for key in ("schema", "id"))
         assert kind is not None, block
+        if kind[1] in OTHER_FILES:
+            validate(OTHER_FILES[kind[1]], parse_yaml(block.encode(), name_of(page)))
+            continue
         assert name is not None, block
         folder = tmp_path / "profiles" if "/profile/" in kind[1] else tmp_path
         written.append(folder / f"{name[1]}.yaml")

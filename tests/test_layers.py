@@ -32,7 +32,7 @@ ROWS = [
     {"keys"},
     {"key_files"},
     {"facts", "edits"},
-    {"code_facts"},
+    {"code_facts", "config"},
     {"findings", "policy"},
     {"formats"},
     {"tools", "files"},

@@ -10,13 +10,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rom_builder import __version__
 from rom_builder.errors import RomBuilderError
+
+if TYPE_CHECKING:
+    from rom_builder.config import Setting
 
 COMMANDS = {
     "check": "Hold a ROM to a policy: a verdict for each requirement, with evidence.",
@@ -30,7 +35,10 @@ COMMANDS = {
     "policy": "Validate, show and list policies and profiles.",
     "profile": "Try a profile on an image: where its code anchors are.",
     "waivers": "Check and list waivers: failures that somebody answers for.",
+    "config": "Show the settings that hold here, and where each comes from.",
     "explain": "Explain a rule: what it demands, why, and what it rests on.",
+    "completion": "Print the completion script of a shell.",
+    "man": "Print the manual page.",
     "demo": "Write a small example ROM and walk it from failing to compliant.",
 }
 """Name and one-line help; a command's module is imported only when it is run."""
@@ -69,7 +77,13 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="rom-builder")
 @click.option("--debug", is_flag=True, help="Show a traceback for errors.")
-def cli(debug: bool) -> None:
+@click.option(
+    "--config", "config_file", type=click.Path(), metavar="FILE",
+    help="Configuration file; otherwise rom-builder.yaml or pyproject.toml here or further up.",
+)  # fmt: skip
+@click.option("--isolated", is_flag=True, help="Use no configuration file.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, config_file: str | None, isolated: bool) -> None:
     """One privacy policy in; signed, opt-in, TLS-only OTA packages and verdicts on any ROM out.
 
     \b
@@ -79,6 +93,61 @@ def cli(debug: bool) -> None:
       rom-builder build ROM -p messaging-opt-in -s dev -o OUT.zip
     """
     del debug  # read from the arguments by main(), which outlives this call
+    settings = cache(lambda: settings_of(config_file, isolated))
+    asked_for_help = ctx.obj is not None and ctx.obj["help"]
+    ctx.obj = {"settings": settings}
+    if ctx.invoked_subcommand not in (None, "config") and not asked_for_help:
+        command = cli.get_command(ctx, str(ctx.invoked_subcommand))
+        options = {} if command is None else settable(command)
+        if options:
+            ctx.default_map = {str(ctx.invoked_subcommand): defaults(options, settings())}
+
+
+def settings_of(file: str | None, isolated: bool) -> dict[str, Setting]:
+    """Return the settings of the file that was named or is found here, and of the environment."""
+    from rom_builder.config import discover, settings
+
+    if isolated and file is not None:
+        raise click.UsageError("--isolated and --config exclude each other")
+    found = Path(file) if file else None if isolated else discover(Path.cwd())
+    return settings(found, os.environ)
+
+
+OPTIONS = {
+    "--policy": "policies", "--waivers": "waivers", "--strict-waivers": "strict_waivers",
+    "--baseline": "baseline", "--fail-on": "fail_on", "--format": "format", "--output": "outputs",
+    "--signing": "signing",
+}  # fmt: skip
+"""Options that a setting gives their default, by their long name, and the key of the setting."""
+
+
+def settable(command: click.Command) -> dict[str, Any]:
+    """Return the parameters of a command that settings speak of, those of its subcommands inside."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        inner = ((n, command.get_command(context, n)) for n in command.list_commands(context))
+        return {name: found for name, sub in inner if sub and (found := settable(sub))}
+    options = {}
+    for parameter in command.params:
+        for key in filter(None, map(OPTIONS.get, parameter.opts)):
+            if key != "outputs" or parameter.multiple:  # -o of build is something else
+                options[str(parameter.name)] = (key, parameter.type)
+    return options
+
+
+def defaults(options: dict[str, Any], settings: dict[str, Setting]) -> dict[str, Any]:
+    """Return what the settings give to the parameters of a command, as click wants it."""
+    given: dict[str, Any] = {}
+    for name, option in options.items():
+        if isinstance(option, dict):
+            given[name] = defaults(option, settings)
+            continue
+        setting = settings[option[0]]
+        choices = getattr(option[1], "choices", None)
+        # A format that this command does not know is meant for others.
+        if setting.source != "default" and (choices is None or setting.value in choices):
+            given[name] = setting.value
+    return given
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("ROM_BUILDER_DEBUG") == "1"
     try:
-        code: Any = cli.main(arguments, prog_name="rom-builder", standalone_mode=False)
+        asked = {"help": bool({"-h", "--help"} & set(arguments))}
+        code: Any = cli.main(arguments, prog_name="rom-builder", standalone_mode=False, obj=asked)
         sys.stdout.flush()
     except click.Abort:
         return failed("interrupted", INTERRUPTED)
@@ -100,7 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COULD_NOT
     except BrokenPipeError:
         return closed()
-    except SystemExit:
+    except SystemExit as stop:
+        if "_ROM_BUILDER_COMPLETE" in os.environ:  # click has answered a shell
+            return int(stop.code or 0)
         # click answers a closed pipe with sys.exit(1), even outside its standalone mode.
         return closed()
     except RomBuilderError as error:
