@@ -9,21 +9,20 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.ab_pack import verify_places, write_ab_package
-from rom_builder.block_pack import is_block_based, refuse_unsuitable, write_block_package
+from rom_builder.ab_pack import verify_places
+from rom_builder.bases import base_of
 from rom_builder.check import check, check_rom
 from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused
 from rom_builder.files import write_whole
 from rom_builder.findings import Report, Verdict
-from rom_builder.formats.ab_metadata import PAYLOAD_NAME
 from rom_builder.formats.ota_signature import signed_size, verify_ota_signature
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, refuse_public_key
 from rom_builder.opening import open_rom
-from rom_builder.pack import missing_sources, write_package
+from rom_builder.pack import missing_sources
 from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
 from rom_builder.rom import Rom, digest_of
@@ -33,6 +32,8 @@ from rom_builder.signers.signer import CheckedSigner
 from rom_builder.update_certificates import dangers, plan_certificates
 
 Step = Callable[[str], None]
+SIGNED_ANEW = ("rom.public_keys", "rom.weak_signatures", "rom.verified_boot")
+"""Requirements that a build meets by signing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ def build(
     """Write a signed package that meets its policies, or nothing.
 
     Args:
-        base: A full A/B package, or a file-based or full block-based one, packed or unpacked.
+        base: A full A/B package, a target-files package, partition images, or a file-based or full
+            block-based package, packed or unpacked.
         signer: The key of the role ``ota``.
         avb: The key of the role ``avb``; needed where verified boot has to be sealed again.
         output: The package to write; appears whole or not at all.
@@ -101,32 +103,21 @@ def build(
             f"{output} is inside the base: the next package would hold it",
             hint="write to another folder",
         )
-    if rom.script is None and PAYLOAD_NAME not in rom.contents.payloads:
-        raise BuildRefused(
-            f"{base}: is a {rom.kind}, which no package can be built from",
-            hint="give a full A/B package, or a file-based or full block-based one, packed or "
-            "unpacked",
-        )
-    block_based = is_block_based(rom) and PAYLOAD_NAME not in rom.contents.payloads
-    if block_based:
-        refuse_unsuitable(rom)
+    kind = base_of(rom)
     step("plan")
     made = plan(rom, policies, brought)
     if replace_otacerts:
         made = plan_certificates(rom, made, signer.certificate)
     remarked = remarks(rom, signer, replaces_otacerts=replace_otacerts)
-    made = replace(made, notes=(*made.notes, *remarked))
+    made = replace(made, notes=(*made.notes, *kind.notes, *remarked))
     with write_whole(output) as file:
         step("pack")
-        if block_based or PAYLOAD_NAME in rom.contents.payloads:
+        if kind.is_sealed:
             # Its inner signatures are made while it is packed: it is judged before them, too.
-            refuse_unless_compliant(
-                check_rom(rom.with_edits(made.edits), policies, today=today), made, output
-            )
-            write = write_block_package if block_based else write_ab_package
-            write(rom, made, signer, avb, file)
-        else:
-            write_package(rom, made, signer.certificate.public_bytes(Encoding.PEM), file)
+            edited = rom.with_edits(made.edits)
+            before = check_rom(edited, policies, today=today)
+            refuse_unless_compliant(before_signing(before, edited), made, output)
+        kind.write(rom, made, signer, avb, file)
         file.flush()
         packed = Path(file.name)
         step("check")
@@ -142,11 +133,28 @@ def build(
         step("verify")
         signed = FileSource(packed)
         verify_ota_signature(signed, [signer.certificate])
-        if PAYLOAD_NAME in rom.contents.payloads:
+        if kind.is_ab:
             verify_places(ZipArchive(signed), signed.size)
         sha256 = digest_of(signed)
     image = replace(report.image, path=str(output), sha256=sha256)
     return Built(output, made, replace(report, image=image))
+
+
+def before_signing(report: Report, rom: Rom) -> Report:
+    """Return a report on a ROM without what it says of signatures that are going to be made anew.
+
+    Keys of files on the device, such as apps, stay in it.
+    """
+    installed = {file.name for file in rom.files.values()}
+    return replace(
+        report,
+        requirements=tuple(r for r in report.requirements if r.name not in SIGNED_ANEW),
+        findings=tuple(
+            finding
+            for finding in report.findings
+            if finding.requirement not in SIGNED_ANEW or finding.location.path in installed
+        ),
+    )
 
 
 def refuse_unless_compliant(report: Report, made: Plan, output: Path) -> None:

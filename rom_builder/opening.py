@@ -16,7 +16,14 @@ from rom_builder.formats.tree import NodeKind, Tree
 from rom_builder.formats.updater_script import UpdaterScript, parse_updater_script
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
-from rom_builder.placement import below, nowhere, of_package, of_partition
+from rom_builder.placement import (
+    Place,
+    below,
+    is_target_files,
+    nowhere,
+    of_package,
+    of_partition,
+)
 from rom_builder.rom import SCRIPT, Mount, Rom, Step, silent
 
 MAX_SCRIPT_SIZE = 4 << 20
@@ -105,7 +112,10 @@ def open_package(path: Path, tree: Tree, kind: str, step: Step = silent) -> Rom:
     names = {node.path for node in tree.walk()}
     place = of_package(names, script)
     contents = Contents()
-    open_images(contents, tree, "", lambda name: place(name) is not None)
+    installed = place
+    open_images(contents, tree, "", lambda name: installed(name) is not None)
+    if is_target_files(names):
+        place = beside_images(place, contents)
     taken = {top for top in map(place, names) if top and top.count("/") == 1}
     mounts = [Mount("", tree, place), *mounts_of(contents, taken)]
     if contents.partitions and not any(map(place, names)):
@@ -143,6 +153,30 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
         mounts.append(replace(mount, place=below("")) if is_root else mount)
         system_as_root |= is_root
     return mounts
+
+
+def beside_images(place: Place, contents: Contents) -> Place:
+    """Return where a target-files package has its files, leaving out folders that it has as images.
+
+    A package is made of the images: if a folder says something else, it is the image that counts.
+    """
+    points = {
+        of_partition(partition, {node.path for node in partition.tree.walk()})
+        for partition in contents.partitions.values()
+        if partition.tree is not None
+    }
+    if "" in points:
+        points.add("/system")
+
+    def placed(name: str) -> str | None:
+        path = place(name)
+        if path is None:
+            return None
+        top = f"/{path.split('/')[1]}"
+        in_root = name.startswith("ROOT/") and "" in points
+        return None if in_root or top in points else path
+
+    return placed
 
 
 def holds_root(partition: Partition | None) -> bool:
@@ -205,7 +239,7 @@ def package_kind(
 ) -> str:
     """Say what a folder, zip or tar is."""
     unpacked = "unpacked " if kind.startswith("folder") else ""
-    if "META/misc_info.txt" in names:
+    if is_target_files(names):
         return f"{unpacked}target-files"
     if contents.payloads:
         return f"{unpacked}A/B OTA"

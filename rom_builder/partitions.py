@@ -21,6 +21,7 @@ from rom_builder.formats.avb_descriptors import (
 from rom_builder.formats.avb_key import SIZES, Algorithm, encode_public_key
 from rom_builder.formats.avb_seal import ImageDescriptor, seal
 from rom_builder.formats.avb_signing import AvbKey
+from rom_builder.formats.avb_verify import verify_image
 from rom_builder.formats.image_edit import FileChange, ImagePlan
 from rom_builder.formats.source import FileSource, Pieces, Slice, Source
 from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
@@ -117,14 +118,46 @@ def edit_partitions(
     if not contents:
         return EditedPartitions({}, {}, {})
     if TOP not in base:
+        for name in contents:
+            if read_footer(decoded[name]) is not None:
+                raise BuildRefused(
+                    f"{base[name].path} is sealed, and the base has no vbmeta image that leads to it",
+                    hint="give a base with vbmeta, and every vbmeta_ partition that it chains to",
+                )
         return EditedPartitions(contents, decoded, {}, changed)
     sources = {name: decoded.get(name, partition.source) for name, partition in base.items()}
+    verify_described(base, decoded)
     keys = {
         name: avb_key(avb, read_vbmeta(sources[name]).algorithm)
         for name in to_be_signed(sources, contents)
     }
     sealed = seal(sources, contents, keys, growing=tuple(growing))
     return EditedPartitions(sealed.images, decoded, sealed.descriptors, changed)
+
+
+def verify_described(base: Mapping[str, Partition], images: Mapping[str, Source]) -> None:
+    """Hold images of a base to what its vbmeta images say of them.
+
+    Args:
+        base: The base's partitions by name.
+        images: Those to be verified.
+
+    Raises:
+        ImageError: An image is not the one that a descriptor speaks of.
+    """
+    for name, holder in base.items():
+        for item in holder.vbmeta.descriptors if holder.vbmeta else ():
+            if not isinstance(item, HashDescriptor | HashtreeDescriptor):
+                continue
+            if item.partition_name in images:
+                try:
+                    verify_image(images[item.partition_name], item)
+                except ImageError as error:
+                    raise ImageError(
+                        f"is not the image that {name} describes: {error.message}",
+                        path=base[item.partition_name].path,
+                        hint="give a base of one build, nothing in it changed after it was sealed",
+                    ) from error
 
 
 def filled(content: Source, size: int) -> Source:

@@ -42,7 +42,7 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
             None,
         )
     tops = {name.split("/", 1)[0] for name in names}
-    if "META/misc_info.txt" in names:
+    if is_target_files(names):
         return _target_files
     if "system" not in tops and "build.prop" in tops and tops & {"app", "priv-app", "framework"}:
         return lambda name: f"/system/{name}"
@@ -55,6 +55,17 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
         return f"/{name}" if top in UNPACKED else None
 
     return by_folder
+
+
+def is_target_files(names: Collection[str]) -> bool:
+    """Say whether files are those of a target-files package.
+
+    ``META/misc_info.txt`` alone may lie beside the images of a build to tell how they were made.
+    """
+    return "META/misc_info.txt" in names and any(
+        name.startswith(("IMAGES/", "RADIO/", "BOOT/", *(f"{top}/" for top in TARGET_FILES)))
+        for name in names
+    )
 
 
 def _target_files(name: str) -> str | None:

@@ -72,10 +72,8 @@ def sealed(name: str, data: bytes, size: int) -> tuple[bytes, bytes]:
     return image[:-52] + len(data).to_bytes(8, "big") + image[-44:], item
 
 
-def ab_package(
-    folder: Path, files: Mapping[str, bytes], *, key: rsa.RSAPrivateKey, otacert: bytes
-) -> Path:
-    """Write ``base.zip``: system (EROFS, hashtree in vbmeta_system), vendor (data), boot, vbmeta."""
+def images(folder: Path, files: Mapping[str, bytes] = SYSTEM) -> dict[str, bytes]:
+    """Return system (EROFS, hashtree in vbmeta_system), boot (hash, chained), and vbmeta images."""
     system = erofs_image(folder, files)
     size = (len(system) // BLOCK + 64) * BLOCK
     system, system_item = sealed("system", system, size)
@@ -90,12 +88,18 @@ def ab_package(
         TOP_KEY,
         rollback_index=9,
     ).ljust(2 * BLOCK, b"\0")
-    images = {"boot": boot, "system": system, "vbmeta": top, "vbmeta_system": chained}
+    return {"boot": boot, "system": system, "vbmeta": top, "vbmeta_system": chained}
+
+
+def ab_package(
+    folder: Path, files: Mapping[str, bytes], *, key: rsa.RSAPrivateKey, otacert: bytes
+) -> Path:
+    """Write ``base.zip``, whose payload holds :func:`images`."""
     group = chunk(1, b"main") + number(2, 1 << 30) + chunk(3, b"system")
     spec = Spec(
         [
             Part(name, data, full_ops(data, [REPLACE_XZ, REPLACE], 64))
-            for name, data in images.items()
+            for name, data in images(folder, files).items()
         ],
         sign=lambda digest: key.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA256())),
         extra=chunk(15, chunk(1, group)),

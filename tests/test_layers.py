@@ -13,7 +13,8 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"build", "verification"},
-    {"ab_pack", "block_pack"},
+    {"bases"},
+    {"ab_pack", "block_pack", "image_pack"},
     {
         "check",
         "pack",
@@ -22,7 +23,7 @@ ROWS = [
         "update_certificates",
         "vbmeta_verification",
     },
-    {"plan", "judge", "inspection", "waivers"},
+    {"plan", "judge", "inspection", "waivers", "image_base"},
     {"mechanisms", "rules", "code", "reports", "signatures", "templates", "platform_grants"},
     {"opening"},
     {"packages", "completeness", "verified_boot", "nested", "ramdisks", "sysconfig"},

@@ -51,17 +51,19 @@ def build(
 ) -> None:
     """Write a signed OTA package from BASE that meets its policies, or nothing.
 
-    BASE is a full A/B package, or a file-based or full block-based one, packed or unpacked. The
-    result is checked like a stranger's package before it is signed; if it is not compliant no file
-    is written.
+    BASE is a full A/B package, a target-files package, a folder of partition images (these two give
+    a full A/B package), or a file-based or full block-based package, packed or unpacked. The result
+    is checked like a stranger's package before it is signed; if it is not compliant no file is
+    written.
 
     The signing profile needs the role ota, and avb for a base with verified boot.
 
     Exit code 0: written. 1: refused, the result would not meet its policies. 2: it could not be done.
 
     \b
-    Example:
+    Examples:
       rom-builder build ota.zip -p messaging-opt-in -s dev -o signed.zip
+      rom-builder build pine-target_files.zip -p messaging-opt-in -s dev -o signed.zip
     """
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build

@@ -84,6 +84,7 @@ def plan(
     Example:
       rom-builder plan ota.zip -p messaging-opt-in
     """
+    from rom_builder.bases import base_of
     from rom_builder.build import remarks
     from rom_builder.key_files import PassphrasePrompt
     from rom_builder.opening import open_rom
@@ -96,10 +97,11 @@ def plan(
         raise click.UsageError("--replace-otacerts needs --signing: whose certificate is it?")
     signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask)) if signing else None
     rom = open_rom(base)
+    kind = base_of(rom)
     made = make_plan(rom, load(policies), read_brought(replacements, trees))
     if replace_otacerts and signer is not None:
         made = plan_certificates(rom, made, signer.certificate)
-    notes = (*made.notes, *remarks(rom, signer, replaces_otacerts=replace_otacerts))
+    notes = (*made.notes, *kind.notes, *remarks(rom, signer, replaces_otacerts=replace_otacerts))
     for line in shown(rom, made, notes, color=color_of(sys.stdout)):
         click.echo(line)
 

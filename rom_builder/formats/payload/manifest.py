@@ -177,6 +177,13 @@ class ApexInfo(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ApexMetadata(Message):
+    """``apex_info.pb``: what the build says of its APEX modules (``ota_metadata.proto``)."""
+
+    apex_info: tuple[ApexInfo, ...] = repeated(1, ApexInfo)
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest(Message):
     """DeltaArchiveManifest: everything a payload does.
 

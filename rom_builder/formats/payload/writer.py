@@ -26,6 +26,7 @@ from rom_builder.formats.payload.container import (
     Payload,
 )
 from rom_builder.formats.payload.manifest import (
+    DynamicPartitionMetadata,
     InstallOperation,
     Manifest,
     OperationType,
@@ -41,7 +42,8 @@ from rom_builder.formats.payload.operations import (
 )
 from rom_builder.formats.payload.properties import PayloadProperties
 from rom_builder.formats.payload.signing import PayloadKey, sign_digest, signatures_size
-from rom_builder.formats.source import Source
+from rom_builder.formats.payload.snapshot import snapshot_bytes
+from rom_builder.formats.source import BytesSource, Source
 
 COW_HEADROOM = 1 << 21
 """Bytes added to the estimate of a snapshot's size, 2 MiB: what update_engine itself adds."""
@@ -61,11 +63,33 @@ class _Blob(NamedTuple):
     name: str
 
 
+class _Encoded(NamedTuple):
+    """Type and data of a new operation, and the bytes that its blocks take in a snapshot."""
+
+    type: OperationType
+    data: bytes
+    snapshot_size: int
+
+
 class _Encoding(NamedTuple):
-    """Blocks of a new operation, and its type and data as soon as they are known."""
+    """Blocks of a new operation, and what they are encoded to as soon as that is known."""
 
     blocks: Blocks
-    result: Future[tuple[OperationType, bytes]]
+    result: Future[_Encoded]
+
+
+def blank_payload(manifest: Manifest) -> Payload:
+    """Return a payload whose partitions have no blocks: the base of one made from images alone.
+
+    Args:
+        manifest: What the new payload shall say; sizes, digests and operations are left out.
+    """
+    partitions = tuple(
+        replace(update, new_partition_info=PartitionInfo(size=0), operations=())
+        for update in manifest.partitions
+    )
+    encoded = replace(manifest, partitions=partitions).encode()
+    return Payload(BytesSource(_HEADER.pack(MAGIC, MAJOR_VERSION, len(encoded), 0) + encoded))
 
 
 class PayloadWriter:
@@ -136,7 +160,7 @@ class PayloadWriter:
     ) -> None:
         manifest = self._base.manifest
         partitions = []
-        self._data_size = 0
+        self._data_size = self._snapshot_size = 0
         with ThreadPoolExecutor(workers) as pool:
             for update in manifest.partitions:
                 name = update.partition_name or ""
@@ -182,26 +206,34 @@ class PayloadWriter:
             raise ImageError(f"{before.size} bytes decoded of partition {name}, not {image.size}")
         if after.size % block_size or not after.size:
             raise ImageError(f"partition {name} of {after.size} bytes is no row of whole blocks")
+        layout = self._snapshot_layout(update)
         digest = pool.submit(_sha256, after)
+        old_digest = pool.submit(_sha256, before)
         steps: deque[InstallOperation | _Encoding] = deque()
         operations: list[InstallOperation] = []
         encoded_blocks = under_way = 0
+        stored = self._snapshot_size
         for step in planned_operations(update, before, after, block_size):
             if isinstance(step, InstallOperation):
                 steps.append(step)
                 continue
-            steps.append(_Encoding(step, pool.submit(_encoded, after, step, block_size)))
+            steps.append(_Encoding(step, pool.submit(_encoded, after, step, block_size, layout)))
             encoded_blocks += sum(item.num_blocks or 0 for item in step)
             under_way += 1
             while under_way > _ENCODED_AHEAD * workers:
                 under_way -= isinstance(steps[0], _Encoding)
                 operations.append(self._placed(name, steps.popleft()))
         operations += [self._placed(name, step) for step in steps]
+        expected = (update.new_partition_info or PartitionInfo()).hash
+        if expected is not None and old_digest.result() != expected:
+            raise ImageError(
+                f"SHA-256 of partition {name} is {old_digest.result().hex()}, the manifest of the "
+                f"base says {expected.hex()}"
+            )
         cow_size, cow_operations = update.estimate_cow_size, update.estimate_op_count_max
-        if cow_size:
-            growth = max(0, after.size - before.size)
-            cow_size += encoded_blocks * block_size + growth + COW_HEADROOM
-        if cow_operations:
+        if cow_size is not None:
+            cow_size += self._snapshot_size - stored + COW_HEADROOM
+        if cow_operations is not None:
             cow_operations += encoded_blocks
         return replace(
             update,
@@ -215,11 +247,17 @@ class PayloadWriter:
             merge_operations=(),
         )
 
+    def _snapshot_layout(self, update: PartitionUpdate) -> DynamicPartitionMetadata | None:
+        """Return how a partition's snapshot is compressed; None where no estimate is asked for."""
+        known = update.estimate_cow_size is not None
+        return self._base.manifest.dynamic_partition_metadata if known else None
+
     def _placed(self, name: str, step: InstallOperation | _Encoding) -> InstallOperation:
         """Return the operation of a step, its data at the next offset."""
         offset, digest = self._data_size, None
         if isinstance(step, _Encoding):
-            kind, data = step.result.result()
+            kind, data, stored = step.result.result()
+            self._snapshot_size += stored
             start, size = self._spool.tell(), len(data)
             self._spool.write(data)
             operation = InstallOperation(
@@ -305,8 +343,12 @@ def check_groups(manifest: Manifest) -> None:
             )
 
 
-def _encoded(image: Source, blocks: Blocks, block_size: int) -> tuple[OperationType, bytes]:
-    return encode_blocks(read_blocks(image, blocks, block_size))
+def _encoded(
+    image: Source, blocks: Blocks, block_size: int, layout: DynamicPartitionMetadata | None
+) -> _Encoded:
+    data = read_blocks(image, blocks, block_size)
+    kind, packed = encode_blocks(data)
+    return _Encoded(kind, packed, snapshot_bytes(data, layout, block_size))
 
 
 def _sha256(image: Source) -> bytes:

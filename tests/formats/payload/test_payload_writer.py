@@ -28,6 +28,7 @@ from rom_builder.formats.payload import (
 from rom_builder.formats.payload.operations import OPERATION_SIZE, encode_blocks
 from rom_builder.formats.payload.properties import parse_payload_properties
 from rom_builder.formats.payload.signing import PayloadKey, signatures_size
+from rom_builder.formats.payload.snapshot import OPERATION_BYTES
 from rom_builder.formats.payload.writer import COW_HEADROOM, PayloadWriter
 from rom_builder.formats.source import BytesSource, Source
 from tests.formats.builders import payload as build
@@ -140,7 +141,7 @@ def test_what_the_manifest_says_stays_where_it_is_still_true() -> None:
     old, new = before.partitions[0], after.partitions[0]
     assert new.version == old.version == "1700000000"
     assert new.unknown == old.unknown == after.unknown == LATER_FIELD
-    assert new.estimate_cow_size == (1 << 20) + 4 * BLOCK + COW_HEADROOM
+    assert new.estimate_cow_size == (1 << 20) + 4 * (BLOCK + OPERATION_BYTES) + COW_HEADROOM
     assert new.estimate_op_count_max == 104
     assert after.partitions[1].new_partition_info == before.partitions[1].new_partition_info
 
