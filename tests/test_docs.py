@@ -32,10 +32,12 @@ from rom_builder.policy.models import (
 )
 from rom_builder.policy.profile import Binding, Profile, Setting, Switch
 from rom_builder.policy.yaml import parse_yaml, validate
+from rom_builder.policy_tests import TestFile, run_tests
 from rom_builder.rules import RULES
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.profile import load_signing_profile
 from rom_builder.waivers.models import WaiverEntry, WaiverFile
+from tests.cases import TODAY
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -45,7 +47,11 @@ PAGES = sorted(
         ROOT / "signing" / "README.md",
     ]
 )
-OTHER_FILES = {"rom-builder/config/v1": ConfigFile, "rom-builder/waivers/v1": WaiverFile}
+OTHER_FILES = {
+    "rom-builder/config/v1": ConfigFile,
+    "rom-builder/policy-test/v1": TestFile,
+    "rom-builder/waivers/v1": WaiverFile,
+}
 """Kinds of file that are neither policy nor profile, and their models."""
 DEMO_PAGES = ("README.md", "docs/tutorial.md")
 
@@ -276,3 +282,8 @@ def test_policies_that_are_named_are_shipped() -> None:
             for flag, value in pairwise(words):
                 if flag == "-p" and not value.endswith(".yaml"):
                     assert value in {*shipped("policies"), "POLICY"}, (page.name, value)
+
+
+def test_the_example_of_policy_tests_holds() -> None:
+    outcomes, _ = run_tests([ROOT / "examples" / "policy-tests"], binding_models(), TODAY)
+    assert [outcome.differences for outcome in outcomes] == [(), ()]
