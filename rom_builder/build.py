@@ -13,7 +13,7 @@ from rom_builder.ab_pack import verify_places
 from rom_builder.bases import base_of
 from rom_builder.check import check, check_rom
 from rom_builder.edits import FileData
-from rom_builder.errors import BuildRefused
+from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
 from rom_builder.findings import Report, Verdict
 from rom_builder.formats.ota_signature import signed_size, verify_ota_signature
@@ -27,6 +27,7 @@ from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
 from rom_builder.rom import Rom, digest_of
 from rom_builder.signatures import read_accepted
+from rom_builder.signers.apk import sign_app
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.signer import CheckedSigner
 from rom_builder.update_certificates import dangers, plan_certificates
@@ -64,6 +65,7 @@ def build(
     output: Path,
     *,
     avb: CheckedSigner | None = None,
+    apk: CheckedSigner | None = None,
     brought: dict[str, FileData],
     today: date,
     allow_public_key: bool = False,
@@ -77,6 +79,7 @@ def build(
             block-based package, packed or unpacked.
         signer: The key of the role ``ota``.
         avb: The key of the role ``avb``; needed where verified boot has to be sealed again.
+        apk: The key of the role ``apk``; needed where the package gets an app of its own: an overlay.
         output: The package to write; appears whole or not at all.
         brought: Files that the user brings, by device path.
         today: Day on which expiry dates are judged.
@@ -91,7 +94,7 @@ def build(
         SigningError: The key is refused or fails.
         ImageError: The base is damaged where it has to be read.
     """
-    for key in (signer, avb):
+    for key in (signer, avb, apk):
         if key is not None:
             refuse_public_key(key.certificate, allow_public_key=allow_public_key)
     step("open")
@@ -108,6 +111,7 @@ def build(
     made = plan(rom, policies, brought)
     if replace_otacerts:
         made = plan_certificates(rom, made, signer.certificate)
+    made = with_signed_apps(made, apk)
     remarked = remarks(rom, signer, replaces_otacerts=replace_otacerts)
     made = replace(made, notes=(*made.notes, *kind.notes, *remarked))
     with write_whole(output) as file:
@@ -155,6 +159,26 @@ def before_signing(report: Report, rom: Rom) -> Report:
             if finding.requirement not in SIGNED_ANEW or finding.location.path in installed
         ),
     )
+
+
+def with_signed_apps(made: Plan, signer: CheckedSigner | None) -> Plan:
+    """Return a plan whose new apps are signed.
+
+    Raises:
+        SigningError: There are some and no key for them, or the key cannot be used.
+    """
+    edits = []
+    for edit in made.edits:
+        if edit.new is not None and edit.new.unsigned_app:
+            if signer is None:
+                raise SigningError(
+                    f"{edit.path} has to be signed and there is no key for it",
+                    hint="add roles.apk to the signing profile",
+                )
+            data = sign_app(edit.new.data, signer)
+            edit = replace(edit, new=replace(edit.new, data=data, unsigned_app=False))
+        edits.append(edit)
+    return replace(made, edits=tuple(edits))
 
 
 def refuse_unless_compliant(report: Report, made: Plan, output: Path) -> None:

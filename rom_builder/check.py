@@ -202,7 +202,7 @@ def read_switch(
                 key_of(found.values[0])
             )
         if switch.read_by and found.strength is Strength.PRESENCE:
-            found = Found(found.label, found.values, found.location, Strength.EFFECTIVE)
+            found = replace(found, strength=Strength.EFFECTIVE)
         yield reading(profile, CONSENT_DEFAULT, switch.binding, found, on)
     if not anything and switch.read_by:
         reader = next(packages.named(switch.read_by), None)
@@ -239,4 +239,5 @@ def reading(
         on=on,
         location=found.location,
         strength=found.strength,
+        chain=found.chain,
     )

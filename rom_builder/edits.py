@@ -12,6 +12,8 @@ class FileData:
     Attributes:
         mode: Permission bits.
         label: SELinux label; None leaves it to the label of the nearest file.
+        unsigned_app: It is an app without a signature: build signs it with the key of the role
+            ``apk`` before anything is written.
     """
 
     data: bytes
@@ -19,6 +21,7 @@ class FileData:
     uid: int = 0
     gid: int = 0
     label: str | None = None
+    unsigned_app: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Literal, TypeVar
 
 from rom_builder.code_facts import CodeFact
-from rom_builder.findings import Location, Strength
+from rom_builder.findings import Link, Location, Strength
 from rom_builder.formats.network_security_answers import FILE_SINCE, App
 from rom_builder.formats.network_security_config import NetworkSecurityConfig
 from rom_builder.formats.tree import Unread
@@ -43,6 +43,7 @@ class Package:
         target_sdk: What the app declares, else its ``minSdkVersion``, else 1, as the platform does.
         cleartext: ``usesCleartextTraffic`` as the platform reads it, None if it is not set.
         has_network_security_config: The manifest names a config, whether or not it can be read.
+        overlay_target: Package whose resources it changes, for a resource overlay; empty for others.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Package:
     cleartext: bool | None
     has_network_security_config: bool
     privileged: bool
+    overlay_target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Reading:
         on: For an on/off switch, which of the two; None if the value is neither.
         location: Where.
         strength: What the place proves.
+        chain: The places that led to the value, in the order in which the device applies them. If
+            there are no values, the last one says why nobody can tell.
     """
 
     service: str
@@ -77,6 +81,7 @@ class Reading:
     on: bool | None
     location: Location
     strength: Strength
+    chain: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from rom_builder.facts import Package
 from rom_builder.findings import Location
 from rom_builder.formats.arsc import ResourceTable, ResourceValue, parse_arsc
 from rom_builder.formats.axml import Attribute, Element, parse_axml
+from rom_builder.formats.overlay_apk import TARGET_PACKAGE
 from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
@@ -122,6 +123,17 @@ class Apk:
         return (attribute.as_string() if attribute else None) or ""
 
     @property
+    def overlay(self) -> Element | None:
+        """The ``overlay`` element of a resource overlay, None for every other app."""
+        return next(iter(self.manifest.children_named("overlay")), None)
+
+    @property
+    def overlay_target(self) -> str:
+        """Package whose resources the app changes; empty if it is no resource overlay."""
+        attribute = self.overlay.attribute(TARGET_PACKAGE) if self.overlay else None
+        return (attribute.as_string() if attribute else None) or ""
+
+    @property
     def application(self) -> Element | None:
         """The ``application`` element, None if there is none."""
         return next(iter(self.manifest.children_named("application")), None)
@@ -168,6 +180,7 @@ class Apk:
             cleartext=self.flag(USES_CLEARTEXT_TRAFFIC),
             has_network_security_config=self.network_security_config is not None,
             privileged="/priv-app/" in (self.file.path or ""),
+            overlay_target=self.overlay_target,
         )
 
 

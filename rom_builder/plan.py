@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rom_builder.edits import AppEdit, Change, Edit, FileData, Obstacle, RamdiskEdit
@@ -118,7 +118,7 @@ def add(rom: Rom, edits: dict[str, Edit], edit: Edit) -> None:
         return
     mode = edit.new
     if mode is not None and there is not None and there.node.mode is not None:
-        mode = FileData(mode.data, there.node.mode, mode.uid, mode.gid, mode.label)
+        mode = replace(mode, mode=there.node.mode)
     edits[path] = Edit(path, mode, edit.why)
 
 

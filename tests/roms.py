@@ -29,6 +29,7 @@ from rom_builder.formats.arsc_writer import Reference, Resource, encode_arsc, re
 from rom_builder.formats.axml import ANDROID_NAMESPACE, Attribute, Element
 from rom_builder.formats.axml_writer import encode_axml
 from rom_builder.formats.cms import cms_for
+from rom_builder.formats.overlay_apk import OverlayApk, OverlayResource
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.formats.zip_writer import ZipWriter
 
@@ -320,6 +321,18 @@ def _android(**attributes: bool | int | str | None) -> str:
         for name, value in attributes.items()
         if value is not None
     )
+
+
+def overlay(
+    package: str,
+    target: str,
+    values: Mapping[str, bool | int | str],
+    priority: int = 1,
+    target_name: str | None = None,
+) -> bytes:
+    """A signed static overlay; values by type and name, ``bool/x``."""
+    resources = tuple(OverlayResource(name, value) for name, value in values.items())
+    return sign_v2(OverlayApk(package, target, resources, target_name, priority).encode())
 
 
 # ROMs

@@ -56,7 +56,8 @@ def build(
     is checked like a stranger's package before it is signed; if it is not compliant no file is
     written.
 
-    The signing profile needs the role ota, and avb for a base with verified boot.
+    The signing profile needs the role ota, avb for a base with verified boot, and apk where the
+    plan adds a resource overlay.
 
     Exit code 0: written. 1: refused, the result would not meet its policies. 2: it could not be done.
 
@@ -77,6 +78,7 @@ def build(
     loaded = load(policies)
     signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask))
     avb = open_optional_role(signing, "avb", prompt=PassphrasePrompt(ask))
+    apk = open_optional_role(signing, "apk", prompt=PassphrasePrompt(ask))
     try:
         built = run_build(
             base,
@@ -84,6 +86,7 @@ def build(
             signer,
             output,
             avb=avb,
+            apk=apk,
             brought=read_brought(replacements, trees),
             today=today(),
             allow_public_key=allow_public_key,

@@ -65,6 +65,7 @@ class ResourceValue(TypedValue):
     ``config`` holds qualifiers as in a folder's name, "" for the default; ``land, mcc310`` if
     a reference led from one configuration to another and both must hold. ``data`` of a string is
     its index in the table's pool, ``string`` its text. ``offset`` is where the value stands.
+    ``raw_config`` is the structure that ``config`` was read from; empty after :meth:`resolve`.
     A bag (a style, plural or array) has a ``parent`` (0 for none) and ``items`` by resource id.
     """
 
@@ -76,6 +77,7 @@ class ResourceValue(TypedValue):
     is_compact: bool = False
     parent: int | None = None
     items: tuple[tuple[int, ResourceValue], ...] = ()
+    raw_config: bytes = field(default=b"", compare=False)
 
 
 class ResourceTable:
@@ -121,6 +123,12 @@ class ResourceTable:
                         seen.add(resource_id)
                         yield package.key(key) or "", resource_id
 
+    @property
+    def type_names(self) -> tuple[str, ...]:
+        """Every type that a package has resources of, each once."""
+        found = (p.type_name(type_id) for p in self._packages for type_id in p.types)
+        return tuple(dict.fromkeys(name for name in found if name))
+
     def name(self, resource_id: int) -> str | None:
         """Return the name of a resource, such as ``bool/def_backup_enabled``."""
         for package, chunk, position in self._entries(resource_id):
@@ -131,7 +139,10 @@ class ResourceTable:
 
     def values(self, resource_id: int) -> tuple[ResourceValue, ...]:
         """Return a resource in all its configurations as written, the default one first."""
-        found = [self._value(chunk, position) for _, chunk, position in self._entries(resource_id)]
+        found = [
+            replace(self._value(chunk, position), raw_config=chunk.raw_config)
+            for _, chunk, position in self._entries(resource_id)
+        ]
         return tuple(sorted(found, key=lambda value: value.config != ""))
 
     def resolve(self, resource_id: int) -> tuple[ResourceValue, ...]:
@@ -168,7 +179,7 @@ class ResourceTable:
                 found.append(value)
             for end in ends:
                 both = dict.fromkeys(filter(None, (value.config, end.config)))
-                found.append(replace(end, config=", ".join(both)))
+                found.append(replace(end, config=", ".join(both), raw_config=b""))
             if len(found) > MAX_VALUES:
                 raise ImageError(
                     f"resource {resource_id:#010x} has over {MAX_VALUES} values",
@@ -237,10 +248,14 @@ class _TypeChunk:
             )
 
     @cached_property
-    def config(self) -> str:
+    def raw_config(self) -> bytes:
         start = self._chunk.offset + 20
         size = unpack_from("<I", self._data, start)[0]
-        return decode_config(self._data[start : min(start + size, self._chunk.body)])
+        return self._data[start : min(start + size, self._chunk.body)]
+
+    @cached_property
+    def config(self) -> str:
+        return decode_config(self.raw_config)
 
     def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
         """Unpack little-endian integers that must lie inside the chunk."""

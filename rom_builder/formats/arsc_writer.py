@@ -25,8 +25,27 @@ from rom_builder.formats.string_pool import encode_string_pool
 _PACKAGE_HEADER_SIZE = 288
 _MAX_PACKAGE_ID, _MAX_TYPES, _MAX_ENTRIES = 0xFF, 0xFF, 0xFFFF
 
-# Which fields of a configuration the values of an entry differ in (ResTable_typeSpec).
-_SPEC_MCC, _SPEC_MNC, _SPEC_LOCALE = 0x1, 0x2, 0x4
+_DIFFERENCES = (
+    (0x0001, ((4, 6),)),  # mobile country code
+    (0x0002, ((6, 8),)),  # mobile network code
+    (0x0004, ((8, 12), (36, 48), (52, 61))),  # locale
+    (0x0008, ((13, 14),)),  # touchscreen
+    (0x0010, ((16, 17),)),  # keyboard
+    (0x0020, ((18, 19),)),  # hidden keyboard and navigation
+    (0x0040, ((17, 18),)),  # navigation
+    (0x0080, ((12, 13),)),  # orientation
+    (0x0100, ((14, 16),)),  # density
+    (0x0200, ((20, 24), (32, 36))),  # screen size
+    (0x0400, ((24, 28),)),  # version
+    (0x0800, ((28, 29),)),  # screen layout
+    (0x4000, ((28, 29),)),  # layout direction, in the same byte
+    (0x1000, ((29, 30),)),  # UI mode
+    (0x2000, ((30, 32),)),  # smallest screen size
+    (0x8000, ((48, 49),)),  # round screen
+    (0x10000, ((49, 50),)),  # colour mode
+)
+"""Flag of each field that the values of an entry may differ in, and its bytes in a configuration
+(``ACONFIGURATION_*`` in Android's ``android/configuration.h``; ``ResTable_typeSpec``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +60,14 @@ class Resource:
     """One resource in one configuration.
 
     ``value`` gives the type: a string is also the path of a file resource inside the APK.
-    ``config`` is "" or what :func:`rom_builder.formats.resource_config.encode_config` takes.
+    ``config`` is "" or what :func:`rom_builder.formats.resource_config.encode_config` takes: a name,
+    or the structure as it was read.
     """
 
     type_name: str
     name: str
     value: bool | int | str | Reference
-    config: str = ""
+    config: str | bytes = ""
 
 
 def resource_ids(resources: Iterable[Resource], package_id: int = 0x7F) -> dict[str, int]:
@@ -95,9 +115,9 @@ class _Writer:
         strings = {r.value for r in resources if isinstance(r.value, str)}
         self._strings = {text: index for index, text in enumerate(sorted(strings))}
         self._keys = {name: index for index, name in enumerate(sorted({r.name for r in resources}))}
-        self._types: defaultdict[str, dict[tuple[str, str], Resource]] = defaultdict(dict)
+        self._types: defaultdict[str, dict[tuple[bytes, str], Resource]] = defaultdict(dict)
         for resource in resources:
-            key = (resource.config, resource.name)
+            key = (encode_config(resource.config), resource.name)
             if key in self._types[resource.type_name]:
                 raise ValueError(f"{resource.type_name}/{resource.name} is given twice")
             self._types[resource.type_name][key] = resource
@@ -122,24 +142,24 @@ class _Writer:
         body = strings + encode_chunk(PACKAGE, header, b"".join(chunks))
         return encode_chunk(TABLE, pack("<I", 1), body)
 
-    def _type(self, type_id: int, resources: Mapping[tuple[str, str], Resource]) -> list[bytes]:
+    def _type(self, type_id: int, resources: Mapping[tuple[bytes, str], Resource]) -> list[bytes]:
         names = sorted({name for _, name in resources})
-        configs = {config: encode_config(config) for config, _ in resources}
+        configs = sorted({config for config, _ in resources})
         flags = [
-            _differences([raw for config, raw in configs.items() if (config, name) in resources])
+            _differences([config for config in configs if (config, name) in resources])
             for name in names
         ]
         spec = pack("<BBHI", type_id, 0, 0, len(names))
         chunks = [encode_chunk(TYPE_SPEC, spec, pack(f"<{len(names)}I", *flags))]
-        for config in sorted(configs):
+        for config in configs:
             offsets, entries = [], b""
             for name in names:
                 resource = resources.get((config, name))
                 offsets.append(NO_INDEX if resource is None else len(entries))
                 if resource is not None:
                     entries += pack("<HHI", 8, 0, self._keys[name]) + self._value(resource)
-            start = 8 + 12 + len(configs[config]) + 4 * len(offsets)
-            header = pack("<BBHII", type_id, 0, 0, len(names), start) + configs[config]
+            start = 8 + 12 + len(config) + 4 * len(offsets)
+            header = pack("<BBHII", type_id, 0, 0, len(names), start) + config
             table = pack(f"<{len(offsets)}I", *offsets)
             chunks.append(encode_chunk(TYPE, header, table + entries))
         return chunks
@@ -163,8 +183,7 @@ class _Writer:
 def _differences(configs: Sequence[bytes]) -> int:
     """Return the flags of the fields in which configurations differ."""
     flags = 0
-    fields = ((_SPEC_MCC, 4, 6), (_SPEC_MNC, 6, 8), (_SPEC_LOCALE, 8, 12))
-    for flag, start, end in fields:
-        if len({config[start:end] for config in configs}) > 1:
+    for flag, places in _DIFFERENCES:
+        if len({b"".join(config[a:b] for a, b in places) for config in configs}) > 1:
             flags |= flag
     return flags

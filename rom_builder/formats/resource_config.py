@@ -107,12 +107,19 @@ def decode_config(raw: bytes) -> str:
     return "-".join(filter(None, qualifiers))
 
 
-def encode_config(qualifiers: str) -> bytes:
+def encode_config(qualifiers: str | bytes) -> bytes:
     """Return the structure for a network, a locale or both, such as ``mcc310-mnc260-de-rUS``.
 
+    A structure that was read is returned in full length.
+
     Raises:
-        ValueError: Other qualifiers, or a wrong order.
+        ValueError: Other qualifiers, or a wrong order; or a structure longer than is known here.
     """
+    if isinstance(qualifiers, bytes):
+        if any(qualifiers[CONFIG_SIZE:]):
+            raise ValueError(f"a resource configuration of {len(qualifiers)} bytes is not known")
+        body = qualifiers[4:CONFIG_SIZE]
+        return pack("<I", CONFIG_SIZE) + body.ljust(CONFIG_SIZE - 4, b"\0")
     match = _WRITABLE.fullmatch(qualifiers)
     if match is None:
         raise ValueError(f"cannot write a resource configuration {qualifiers!r}")
@@ -121,6 +128,11 @@ def encode_config(qualifiers: str) -> bytes:
         mnc = int(match["mnc"]) or 0xFFFF
     language, region = (match["language"] or "").encode(), (match["region"] or "").encode()
     return pack("<I2H2s2s", CONFIG_SIZE, mcc, mnc, language, region).ljust(CONFIG_SIZE, b"\0")
+
+
+def config_sdk(raw: bytes) -> int:
+    """Return the lowest API level that a configuration holds on (``v26``), 0 if it names none."""
+    return int.from_bytes(raw[24:26], "little")
 
 
 def _named(field: str, value: int, names: dict[int, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from rom_builder.edits import Change
 from rom_builder.facts import Value
-from rom_builder.findings import Location, Strength
+from rom_builder.findings import Link, Location, Strength
 from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
 from rom_builder.registry import Registry
@@ -23,12 +23,15 @@ class Found:
         label: The setting in words.
         values: What is set; empty if the place exists and sets nothing.
         strength: What the place proves.
+        chain: The places that led to the value, the last one wins; where there are no values, the
+            last one says why nobody can tell.
     """
 
     label: str
     values: tuple[Value, ...]
     location: Location
     strength: Strength
+    chain: tuple[Link, ...] = ()
 
 
 class Mechanism(Protocol):

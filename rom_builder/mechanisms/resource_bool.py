@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from rom_builder.edits import Change
+from rom_builder.edits import Change, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.facts import Value
-from rom_builder.findings import Location, Strength
+from rom_builder.findings import Strength
 from rom_builder.formats.arsc import parse_arsc, patch_value
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, changed, in_config, no_boolean
+from rom_builder.mechanisms.effective_resources import identifier
+from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean
 from rom_builder.mechanisms.mechanism import Found, mechanism
+from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
+from rom_builder.mechanisms.resource_overlay import effective_values
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import RESOURCES, Packages
 from rom_builder.policy.profile import Binding
@@ -45,29 +48,27 @@ class ResourceBoolMechanism:
         at_first_boot = binding.package == SETTINGS_PROVIDER
         strength = Strength.EFFECTIVE if at_first_boot else Strength.PRESENCE
         for apk in packages.named(binding.package):
-            resource_id = apk.resources and apk.resources.find("bool", binding.resource)
-            if not resource_id:
-                continue
-            for value in apk.resolve(resource_id):
-                found = value.as_value()
-                yield Found(
-                    in_config(f"bool/{binding.resource}", value.config),
-                    () if found is None else (found,),
-                    Location(apk.inner(RESOURCES), value.offset),
-                    strength,
-                )
+            yield from effective_values(rom, packages, apk, f"bool/{binding.resource}", strength)
 
     def render(
         self, rom: Rom, packages: Packages, binding: ResourceBool, values: tuple[Value, ...]
     ) -> Iterator[Change]:
+        name = f"bool/{binding.resource}"
         for apk in packages.named(binding.package):
-            resource_id = apk.resources and apk.resources.find("bool", binding.resource)
-            if resource_id and (obstacle := no_boolean(apk, values)):
+            if identifier(apk, name) is None:
+                continue
+            if obstacle := no_boolean(apk, values):
                 yield obstacle
-            elif resource_id and any(v.as_value() != values[0] for v in apk.resolve(resource_id)):
+                continue
+            why = f"{name} is to be {text_of(values[0])}"
+            edits = overlay_edits(rom, packages, apk, {name: values[0]}, why)
+            if not isinstance(edits, Refusal):
+                yield from edits
+            elif any(v.as_value() != values[0] for v in apk.resolve(identifier(apk, name) or 0)):
                 data = with_bool(apk.read(RESOURCES), binding.resource, bool(values[0]))
-                why = f"bool/{binding.resource} is to be {text_of(values[0])}"
-                yield changed(apk, RESOURCES, data, why)
+                yield changed(apk, RESOURCES, data, f"{why}, and no overlay can: {edits.why}")
+            else:
+                yield Obstacle(apk.inner(RESOURCES), f"{why}: {edits.why}", edits.hint)
 
 
 def with_bool(data: bytes, resource: str, value: bool) -> bytes:

@@ -11,8 +11,15 @@ from rom_builder.rules.rule import Case
 
 
 def evidence_of(readings: Iterable[Reading]) -> tuple[Evidence, ...]:
-    """Turn readings into evidence, one each."""
-    return tuple(Evidence(r.location, f"{r.label} is {shown(r)}", r.strength) for r in readings)
+    """Turn readings into evidence, one each, with the places that led to the value."""
+    return tuple(Evidence(r.location, stated(r), r.strength, r.chain) for r in readings)
+
+
+def stated(reading: Reading) -> str:
+    """Say what a reading says in one line; where nobody can tell, why."""
+    if reading.chain and not reading.values:
+        return f"{reading.label} cannot be told: {reading.chain[-1].text}"
+    return f"{reading.label} is {shown(reading)}"
 
 
 def shown(reading: Reading) -> str:

@@ -17,7 +17,7 @@ from rom_builder.mechanisms.mechanism import Found
 from rom_builder.opening import open_rom
 from rom_builder.packages import Packages
 from rom_builder.rom import Rom
-from tests.roms import Content, write_rom
+from tests.roms import Content, sign_v2, write_rom
 
 
 class Bench:
@@ -48,7 +48,9 @@ class Bench:
             path = self.folder / getattr(change, "path", "").lstrip("/")
             if isinstance(change, Edit):
                 assert change.new is not None
-                path.write_bytes(change.new.data)
+                data = change.new.data
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(sign_v2(data) if change.new.unsigned_app else data)
             elif isinstance(change, AppEdit):
                 path.write_bytes(with_entry(path.read_bytes(), change.entry, change.data))
             else:
