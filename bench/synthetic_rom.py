@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import zlib
 from pathlib import Path
 from random import Random
@@ -12,16 +11,16 @@ from struct import pack
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_writer import ZipWriter
+from tests.file_based import write_tree
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "demo" / "ota"
 HEADER_SIZE = 0x70
 HEADER_ITEM, STRING_ID_ITEM, MAP_LIST, STRING_DATA_ITEM = 0x0000, 0x0001, 0x1000, 0x2002
 
 
 def write_rom(folder: Path, *, apps: int, strings: int, seed: int = 1) -> None:
     """Write the example ROM with ``apps`` more apps of ``strings`` strings of code each."""
-    shutil.copytree(EXAMPLE, folder)
-    template = ZipArchive(FileSource(EXAMPLE / "system" / "app" / "Notes" / "Notes.apk"))
+    write_tree(folder)
+    template = ZipArchive(FileSource(folder / "system" / "app" / "Notes" / "Notes.apk"))
     for number in range(apps):
         code = dex(words(Random(seed + number), strings))  # noqa: S311 - made-up words
         path = folder / "system" / "app" / f"App{number}" / f"App{number}.apk"
