@@ -26,7 +26,7 @@ Source: source.android.com, "APK Signature Scheme v2" and "v3"; ids from AOSP ap
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
@@ -172,7 +172,12 @@ def find_signing_block(archive: ZipArchive, source: Source) -> SigningBlock | No
 
 
 def read_block_signers(
-    archive: ZipArchive, source: Source, block: SigningBlock, *, verify: bool = False
+    archive: ZipArchive,
+    source: Source,
+    block: SigningBlock,
+    *,
+    verify: bool = False,
+    known: Collection[Scheme] = tuple(SCHEMES.values()),
 ) -> tuple[ApkSigner, ...]:
     """Return the signers of a signing block, v2 before v3 before v3.1.
 
@@ -181,15 +186,18 @@ def read_block_signers(
         source: Its bytes.
         block: From :func:`find_signing_block`.
         verify: Check signatures, lineages and the digest of the whole file.
+        known: Schemes that the platform knows; others are not read, nor missed if they were stripped.
 
     Raises:
         ImageError: A part of a signer is damaged.
     """
-    schemes = frozenset(name for kind, name in SCHEMES.items() if kind in block.pairs)
+    schemes = frozenset(
+        name for kind, name in SCHEMES.items() if kind in block.pairs or name not in known
+    )
     contents = _Contents(archive, source, block) if verify else None
     signers: list[ApkSigner] = []
     for kind, scheme in SCHEMES.items():
-        if kind not in block.pairs:
+        if kind not in block.pairs or scheme not in known:
             continue
         cursor = _Cursor(block.pairs[kind], block.value_offsets[kind])
         before = len(signers)

@@ -39,6 +39,13 @@ MAX_FILE_SIZE = 32 << 20
 MAX_SIGNERS = 10
 """Signature blocks of one archive that are read, as in the later schemes."""
 
+NEWEST = 0x7FFFFFFF
+"""The API level that stands for no end."""
+ATTRIBUTES_SINCE = 19
+"""First API level that reads signed attributes of a CMS rightly."""
+SINCE = {("SHA-256", "RSA"): 18, ("SHA-1", "EC"): 18, ("SHA-256", "EC"): 21}
+"""First API level that accepts a digest with a kind of key; found out with apksigner 31."""
+
 _BLOCK = re.compile(r"META-INF/[^/]+\.(?:RSA|DSA|EC)", re.IGNORECASE)
 _UNSIGNED = re.compile(
     r".*/|META-INF/(?:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.IGNORECASE
@@ -86,7 +93,11 @@ class _Manifest:
 
 
 def read_jar_signers(
-    archive: ZipArchive, *, verify: bool = False, present: Collection[Scheme] | None = None
+    archive: ZipArchive,
+    *,
+    verify: bool = False,
+    present: Collection[Scheme] | None = None,
+    min_sdk: int = NEWEST,
 ) -> tuple[ApkSigner, ...]:
     """Return the signers of a JAR signature, in the order of their names.
 
@@ -97,6 +108,7 @@ def read_jar_signers(
         verify: Also check the digest of every entry.
         present: Later schemes that an APK has too: a signature file that announces one which is
             absent was stripped of it. None for what is no APK.
+        min_sdk: First API level of the platforms that have to accept it.
 
     Raises:
         ImageError: A part of the signature is damaged.
@@ -126,12 +138,12 @@ def read_jar_signers(
                 parsed = _parse_manifest(text, signature_file.name)
                 faults += _manifest_faults(parsed, signature_file.name, manifest, verify=verify)
                 faults += _stripped(parsed, present)
-        signers += _block_signers(archive, block, text, faults, verify=verify)
+        signers += _block_signers(archive, block, text, faults, verify=verify, min_sdk=min_sdk)
     return tuple(signers)
 
 
 def _block_signers(
-    archive: ZipArchive, block: str, text: bytes, faults: list[str], *, verify: bool
+    archive: ZipArchive, block: str, text: bytes, faults: list[str], *, verify: bool, min_sdk: int
 ) -> Iterator[ApkSigner]:
     data = _content(archive, archive.entries[block])
     try:
@@ -140,7 +152,7 @@ def _block_signers(
         raise error.within(block) from error
     for signature in signatures:
         own = signature.certificate
-        fault = _signature_fault(signature, text)
+        fault = _signature_fault(signature, text) or _too_new(signature, min_sdk)
         yield ApkSigner(
             scheme="v1",
             certificates=(own, *(other for other in certificates if other is not own)),
@@ -218,6 +230,17 @@ def _signature_fault(signature: _Signature, text: bytes) -> str | None:
     return signature_fault(
         signature.certificate.spki, signature.digest, signature.signature, signed
     )
+
+
+def _too_new(signature: _Signature, min_sdk: int) -> str | None:
+    """Return why an old platform refuses a signature that holds, None if it does not."""
+    if signature.attributes is not None and min_sdk < ATTRIBUTES_SINCE:
+        return f"platforms below API {ATTRIBUTES_SINCE} refuse signed attributes"
+    kind = "EC" if signature.certificate.key_kind.startswith("P-") else "RSA"
+    since = SINCE.get((signature.digest, kind), 1)
+    if min_sdk < since:
+        return f"platforms below API {since} refuse {kind} with {signature.digest}"
+    return None
 
 
 def _attributes(encoded: bytes) -> dict[bytes, bytes]:
