@@ -9,12 +9,14 @@ from datetime import date
 from pathlib import Path
 from threading import Thread
 
+from rom_builder.authorities import read_authorities, read_reference
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.code.reading import read_code
 from rom_builder.completeness import missing_parts, tops, without_system
 from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
-from rom_builder.facts import Facts, NetworkSecurity, Reading, SigningCertificate
+from rom_builder.exposure import read_exposure
+from rom_builder.facts import Fact, Facts, NetworkSecurity, Reading, SigningCertificate
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
 from rom_builder.judge import judge
 from rom_builder.keys import DEVELOPMENT
@@ -29,7 +31,7 @@ from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
 from rom_builder.rom import Rom, Step, silent
 from rom_builder.rules.readings import counted
-from rom_builder.signatures import read_signing_certificates
+from rom_builder.signatures import read_app_signatures, read_signing_certificates
 from rom_builder.verified_boot import read_avb_keys, read_verified_boot
 from rom_builder.waivers.apply import NONE, Exceptions, apply
 
@@ -147,6 +149,7 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
             *read_signing_certificates(rom, platform.sdk),
             *read_avb_keys(rom),
             *read_verified_boot(rom),
+            *read_hygiene(rom, packages, policies, platform.sdk),
         ),
         present=present,
         searched=f"{counted(len(facts), 'app')} and {counted(len(rom.files), 'file')}",
@@ -154,6 +157,21 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         today=today,
         partitions=tuple(sorted(present_partitions(rom))),
     )
+
+
+def read_hygiene(
+    rom: Rom, packages: Packages, policies: Policies, sdk: int | None
+) -> Iterator[Fact]:
+    """Yield what only some policies ask about, if one does."""
+    if policies.rom and policies.rom.app_signatures == "required":
+        yield from read_app_signatures(rom, sdk)
+    reference = read_reference(policies, sdk)
+    if reference is not None:
+        yield reference
+        yield from read_authorities(rom)
+    for service, profile in policies.services:
+        if service.apps is not None:
+            yield from read_exposure(rom, packages, profile, sdk)
 
 
 def present_partitions(rom: Rom) -> set[tuple[str, str]]:

@@ -12,6 +12,7 @@ from rom_builder.findings import Link, Location, Strength
 from rom_builder.formats.network_security_answers import FILE_SINCE, App
 from rom_builder.formats.network_security_config import NetworkSecurityConfig
 from rom_builder.formats.tree import Unread
+from rom_builder.hygiene_facts import HygieneFact
 
 Value = str | bool | int
 """A setting's value with its type kept: the text ``"false"`` is not the boolean."""
@@ -228,6 +229,7 @@ Fact = (
     | VerifiedBoot
     | PlatformGrant
     | CodeFact
+    | HygieneFact
 )
 F = TypeVar("F", bound=Fact)
 

@@ -108,6 +108,14 @@ def demanded(service: ServicePolicy) -> Iterator[str]:
             yield "permissions.privileged"
         if permissions.exemptions == "forbidden":
             yield "permissions.exemptions"
+    apps = service.apps
+    if apps is not None:
+        if apps.unguarded_components == "forbidden":
+            yield "apps.unguarded_components"
+        if apps.backup == "forbidden":
+            yield "apps.backup"
+        if apps.cleartext_links == "forbidden":
+            yield "apps.cleartext_links"
     for name in sorted(service.attested):
         yield f"attested/{name}"
 
@@ -124,3 +132,9 @@ def demanded_of_rom(rom: RomPolicy | None) -> Iterator[str]:
         yield "rom.verified_boot"
     if rom.debuggable == "forbidden":
         yield "rom.debuggable"
+    if rom.app_signatures == "required":
+        yield "rom.app_signatures"
+    if rom.build_tags == "truthful":
+        yield "rom.build_tags"
+    if rom.certificate_authorities is not None:
+        yield "rom.certificate_authorities"

@@ -7,20 +7,23 @@ from collections.abc import Iterable, Iterator
 from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate
 from rom_builder.findings import Location
-from rom_builder.formats.apk_signature import ApkSigner, read_signers
+from rom_builder.formats.apk_signature import (
+    NEWEST,
+    SCHEME_SINCE,
+    ApkSigner,
+    read_signers,
+    verify_apk,
+)
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
+from rom_builder.hygiene_facts import AppSignature
 from rom_builder.keys import publicly_known
-from rom_builder.packages import apps
+from rom_builder.packages import Apk, apps
 from rom_builder.rom import Rom
 
 OTACERT = "META-INF/com/android/otacert"
 OTACERTS = "/system/etc/security/otacerts.zip"
 MAX_CERTIFICATES_SIZE = 4 << 20
-
-
-SCHEME_SINCE = {"v1": 1, "v2": 24, "v3": 28, "v3.1": 33}
-"""First API level that knows an APK signature scheme; it looks at the highest that it knows."""
 
 
 def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCertificate]:
@@ -47,6 +50,27 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
                 yield fact(use, signer.certificates[0], digest, file.name)
         except ImageError as error:
             note_unread(rom, error, file.name)
+
+
+def read_app_signatures(rom: Rom, sdk: int | None) -> Iterator[AppSignature]:
+    """Yield what the platform makes of each app's and module's signatures; all content is hashed.
+
+    Args:
+        rom: The ROM.
+        sdk: Its API level; None if it is not known: then all platforms from 24 on have to accept
+            an app.
+    """
+    low, high = (SCHEME_SINCE["v2"], NEWEST) if sdk is None else (sdk, sdk)
+    for file in (*apps(rom), *rom.with_suffix(".apex", ".capex")):
+        try:
+            apk = Apk(rom, file)
+            verdict = verify_apk(
+                apk.archive, apk.source, min_sdk=low, max_sdk=high, target_sdk=apk.target_sdk
+            )
+            schemes, faults = verdict.schemes, verdict.faults
+        except ImageError as error:
+            schemes, faults = (), (f"it cannot be read: {error.message}",)
+        yield AppSignature(schemes, faults, Location(file.name))
 
 
 def read_update_certificates(rom: Rom) -> Iterator[SigningCertificate]:

@@ -10,6 +10,7 @@
           consent: {mode: opt-in}
     profile: {id: ..., ...}    # inline, without schema and title; leave it out for a shipped one
     today: 2026-01-01          # day on which dates are judged
+    beside: {ca/a.pem: {certificate: {of: release}}}    # files beside the policy
     files:
       /system/build.prop: |
         ro.build.version.sdk=29
@@ -66,7 +67,7 @@ from tests.roms import App, Content, Fifo, Link, certificate, dex, otacerts, pem
 
 TODAY = date(2026, 1, 1)
 KEYS = {
-    "description", "like", "policy", "profile", "today", "files", "apks", "expect", "requirements",
+    "description", "like", "policy", "profile", "today", "beside", "files", "apks", "expect", "requirements",
     "verdict", "unread", "waivers", "baseline",
 }  # fmt: skip
 EXPECT_KEYS = {"rule", "status", "severity", "message", "evidence", "service", "layer"}
@@ -187,6 +188,12 @@ def policies_of(case: dict[str, Any], folder: Path) -> Policies:
     if isinstance(policy, str):
         return load_policies([policy], binding_models())
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
+    for name, value in case.get("beside", {}).items():
+        content = content_of(value)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(
+            content if isinstance(content, bytes) else str(content).encode()
+        )
     path = folder / "case.yaml"
     head = {"schema": "rom-builder/policy/v1", "id": "case", "title": "The case's policy"}
     path.write_text(yaml.safe_dump({**head, **stated(policy)}))

@@ -35,6 +35,9 @@ from rom_builder.formats.zip_writer import ZipWriter
 
 ATTRIBUTES = {
     "name": 0x01010003,
+    "permission": 0x01010006,
+    "readPermission": 0x01010007,
+    "writePermission": 0x01010008,
     "enabled": 0x0101000E,
     "debuggable": 0x0101000F,
     "exported": 0x01010010,
@@ -43,8 +46,10 @@ ATTRIBUTES = {
     "minSdkVersion": 0x0101020C,
     "targetSdkVersion": 0x01010270,
     "allowBackup": 0x01010280,
+    "fullBackupContent": 0x010104EB,
     "usesCleartextTraffic": 0x010104EC,
     "networkSecurityConfig": 0x01010527,
+    "dataExtractionRules": 0x0101063E,
 }
 """Resource ids of attributes (frameworks/base, core/res/res/values/public.xml)."""
 
@@ -127,12 +132,16 @@ def jar_signature(
     def hashed(data: bytes) -> str:
         return base64.b64encode(hashlib.new(hash_name, data).digest()).decode()
 
-    manifest = "Manifest-Version: 1.0\r\n\r\n"
-    for name, data in entries.items():
-        manifest += f"Name: {name}\r\n{label}-Digest: {hashed(data)}\r\n\r\n"
+    sections = {
+        name: f"Name: {name}\r\n{label}-Digest: {hashed(data)}\r\n\r\n"
+        for name, data in entries.items()
+    }
+    manifest = "Manifest-Version: 1.0\r\n\r\n" + "".join(sections.values())
     signed = (
         f"Signature-Version: 1.0\r\n{label}-Digest-Manifest: {hashed(manifest.encode())}\r\n\r\n"
     )
+    for name, section in sections.items():
+        signed += f"Name: {name}\r\n{label}-Digest: {hashed(section.encode())}\r\n\r\n"
     key = private_key("rsa")
     assert isinstance(key, rsa.RSAPrivateKey)
     algorithm = hashes.SHA1() if digest == "SHA-1" else hashes.SHA256()
@@ -227,8 +236,9 @@ class App:
         preferences: Key and ``android:defaultValue`` of each check box; None gives it no default.
         bools: ``<bool>`` resources; a mapping gives a value per configuration, ``""`` the default.
         strings: ``<string>`` resources.
-        components: Kind, then class name, then attributes.
+        components: Kind, then class name, then attributes; ``action`` is that of an intent filter.
         permissions: Names that the app asks for; without a dot those of ``android.permission``.
+        application: Further attributes of the application element.
         code: Strings of ``classes.dex``.
         entries: Further entries, or ones that replace those above; text or bytes.
         signer: ``release``, ``p256`` or ``testkey``; None leaves it unsigned.
@@ -246,6 +256,7 @@ class App:
     strings: Mapping[str, str] = field(default_factory=dict)
     components: Mapping[str, Mapping[str, Mapping[str, bool | str]]] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
+    application: Mapping[str, bool | str] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     entries: Mapping[str, str | bytes] = field(default_factory=dict)
     signer: str | None = "p256"
@@ -291,9 +302,10 @@ class App:
             networkSecurityConfig="@xml/network_security_config"
             if self.network_security_config is not None
             else None,
+            **self.application,
         )
         components = "".join(
-            f"<{kind} {_android(name=name, **attributes)}/>"
+            _component(kind, name, dict(attributes))
             for kind, named in self.components.items()
             for name, attributes in named.items()
         )
@@ -313,6 +325,12 @@ class App:
             for key, value in (self.preferences or {}).items()
         )
         return f'<PreferenceScreen xmlns:android="{ANDROID_NAMESPACE}">{boxes}</PreferenceScreen>'
+
+
+def _component(kind: str, name: str, attributes: dict[str, bool | str]) -> str:
+    action = attributes.pop("action", None)
+    inside = f"<intent-filter><action {_android(name=action)}/></intent-filter>" if action else ""
+    return f"<{kind} {_android(name=name, **attributes)}>{inside}</{kind}>"
 
 
 def _android(**attributes: bool | int | str | None) -> str:

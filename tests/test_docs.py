@@ -20,7 +20,9 @@ from rom_builder.config import ConfigFile, Values
 from rom_builder.mechanisms import MECHANISMS, binding_models
 from rom_builder.policy.load import shipped, validate_file
 from rom_builder.policy.models import (
+    Apps,
     Attestation,
+    Authorities,
     Consent,
     Data,
     Model,
@@ -188,7 +190,7 @@ def test_the_page_of_rules_is_as_the_rules_are(make_rules: ModuleType) -> None:
 
 def test_the_page_of_policies_names_every_field() -> None:
     text = (ROOT / "docs" / "policies.md").read_text()
-    models = (Policy, ServicePolicy, Consent, Transport, Data, RomPolicy)
+    models = (Policy, ServicePolicy, Consent, Transport, Data, Apps, RomPolicy, Authorities)
     fields = {field.alias or name for m in models for name, field in m.model_fields.items()}
     assert {field for field in fields if f"`{field}`" not in text} == set()
     inline = {name for model in (Pin, Attestation) for name in model.model_fields}

@@ -183,6 +183,18 @@ def parse_certificate(data: bytes) -> Certificate:
     )
 
 
+def parse_certificates(data: bytes) -> list[Certificate]:
+    """Return the one certificate in DER, or every one of a PEM text.
+
+    Raises:
+        ImageError: There is none, or one is damaged.
+    """
+    if data[:1] == b"\x30":
+        return [parse_certificate(data)]
+    found = [parse_certificate(match[0]) for match in _PEM.finditer(data)]
+    return found or [parse_certificate(data)]
+
+
 def parse_otacerts(data: bytes) -> list[Certificate]:
     """Return the certificates of an ``otacerts.zip``: its entries ending in ``x509.pem``.
 

@@ -51,6 +51,11 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "weak_signatures": _FORBIDDEN,
     "verified_boot": ("optional", "required"),
     "debuggable": _FORBIDDEN,
+    "app_signatures": ("optional", "required"),
+    "build_tags": ("any", "truthful"),
+    "apps.unguarded_components": _FORBIDDEN,
+    "apps.backup": _FORBIDDEN,
+    "apps.cleartext_links": _FORBIDDEN,
 }
 # Each item of these lists demands something.
 _DEMANDS = {"consent.applies_to", "consent.before", "data.forbidden"}
@@ -92,7 +97,8 @@ def weaker(field: str, old: Any, new: Any) -> bool:
     Words have an order (``allowed`` < ``forbidden``, ``opt-out`` < ``opt-in`` < ``forbidden``,
     ``keep`` < ``ask`` < ``reset``, ``if-present`` < ``required``, TLS 1.2 < 1.3). Lists of demands
     must keep every item; lists of what is allowed (hosts, data, permissions) must not gain one; a
-    pinned host must stay pinned to the same keys or fewer and as long. Attestations have no order.
+    pinned host must stay pinned to the same keys or fewer and as long. Another
+    set of certificate authorities may be a larger one. Attestations have no order.
 
     >>> weaker("consent.mode", "forbidden", "opt-in")
     True
@@ -101,7 +107,9 @@ def weaker(field: str, old: Any, new: Any) -> bool:
         return _ORDER[field].index(new) < _ORDER[field].index(old)
     if field in _DEMANDS:
         return not set(old) <= set(new)
-    if field in ("data.allowed", "permissions.privileged"):
+    if field == "certificate_authorities.reference":
+        return bool(old != new)
+    if field in ("data.allowed", "permissions.privileged", "certificate_authorities.also"):
         return not set(new) <= set(old)
     if field == "transport.hosts":
         return not all(any(host_matches(pattern, host) for pattern in old) for host in new)
@@ -228,6 +236,8 @@ def _demanded(section: str, layer: dict[str, Statement], field: str) -> Statemen
         return Statement(_PRESENCE, whole.document, whole.loc)
     if field == "consent.applies_to" and any(name.startswith("consent.") for name in layer):
         return Statement(_APPLIES_TO, whole.document, (*whole.loc, "consent"))
+    if field == "certificate_authorities.also" and "certificate_authorities.reference" in layer:
+        return Statement((), whole.document, (*whole.loc, "certificate_authorities"))
     return None
 
 

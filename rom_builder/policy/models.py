@@ -288,6 +288,21 @@ class Permissions(Section):
     )
 
 
+class Apps(Section):
+    """What the service's apps leave open on the phone itself."""
+
+    unguarded_components: Permission | None = Field(
+        default=None,
+        description="Services, receivers and providers that any app can reach without a permission.",
+    )
+    backup: Permission | None = Field(
+        default=None, description="Backup of the service's data (android:allowBackup)."
+    )
+    cleartext_links: Permission | None = Field(
+        default=None, description="Links to privacy policies and terms that begin with http:."
+    )
+
+
 class Attestation(Model):
     """A statement that no ROM can show; it is reported with its author, never as a pass."""
 
@@ -313,8 +328,39 @@ class ServicePolicy(Model):
     permissions: Permissions | None = Field(
         default=None, description="What the apps are given without asking."
     )
+    apps: Apps | None = Field(default=None, description="What the service's apps leave open.")
     attested: dict[Id, Attestation] = Field(
         default={}, description="Statements that cannot be checked in a ROM, such as retention."
+    )
+
+
+def _fingerprint(text: str) -> str:
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise PydanticCustomError("fingerprint", "must be a SHA-256 in hex: 64 digits")
+    return digits
+
+
+Fingerprint = Annotated[
+    str,
+    AfterValidator(_fingerprint),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9A-Fa-f]{2}:?){32}$"}),
+]
+
+
+class Authorities(Section):
+    """The certificate authorities that every app of the ROM trusts."""
+
+    reference: Text | None = Field(
+        default=None,
+        description="The set to compare with: `aosp` for that of the ROM's own Android release, "
+        "`aosp-13` for that of one release, or a folder of certificates or a PEM file, relative to "
+        "this policy.",
+    )
+    also: Annotated[tuple[Fingerprint, ...], AfterValidator(once)] = Field(
+        default=(),
+        description="SHA-256 of certificates that may be there as well; without a reference, the "
+        "only ones.",
     )
 
 
@@ -332,6 +378,15 @@ class RomPolicy(Section):
     )
     debuggable: Permission | None = Field(
         default=None, description="Builds with ro.debuggable=1 or an insecure adb."
+    )
+    app_signatures: Literal["required", "optional"] | None = Field(
+        default=None, description="A signature on every app and module that the platform accepts."
+    )
+    build_tags: Literal["truthful", "any"] | None = Field(
+        default=None, description="ro.build.tags as the keys are that the ROM is signed with."
+    )
+    certificate_authorities: Authorities | None = Field(
+        default=None, description="The certificate authorities that every app trusts."
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from rom_builder.policy.load import Policies
 from rom_builder.policy.merge import ROM, Statement
-from rom_builder.policy.models import POLICY_SCHEMA, ServicePolicy
+from rom_builder.policy.models import POLICY_SCHEMA, RomPolicy, ServicePolicy
 
 _PLAIN = re.compile(r"(?!(true|false|null|yes|no|on|off|y|n)$)[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*")
 
@@ -38,7 +38,7 @@ def show(policies: Policies) -> str:
 
 
 def _fields(fields: dict[str, Statement], indent: str) -> Iterator[str]:
-    order = list(ServicePolicy.model_fields)
+    order = [*ServicePolicy.model_fields, *RomPolicy.model_fields]
     opened = ""
     names = [name for name in fields if name]
     if "presence" in names or any("." in name for name in names):
