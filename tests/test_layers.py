@@ -43,7 +43,7 @@ ROWS = [
     {"keys"},
     {"key_files"},
     {"facts", "edits"},
-    {"code_facts", "config"},
+    {"code_facts", "hygiene_facts", "config"},
     {"findings", "policy"},
     {"formats"},
     {"tools", "files"},
