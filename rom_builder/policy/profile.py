@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -231,6 +232,19 @@ class Code(Model):
     )
 
 
+LanguageTag = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z]{2,4})*$")]
+
+
+class Words(Model):
+    """What users call the service, in one language."""
+
+    name: Text = Field(description="Its name on the phone.")
+    purpose: Text = Field(description="What it is for, as a clause without a full stop.")
+    turn_off: Text | None = Field(
+        default=None, description="Where a user turns it off: `Settings > Messaging > ...`."
+    )
+
+
 class Profile(Model):
     """One profile file."""
 
@@ -260,6 +274,9 @@ class Profile(Model):
     )
     code: Code = Field(default=Code(), description="Anchors in the bytecode.")
     hosts: Hosts = Field(default=(), description="Hosts the service is known to contact.")
+    words: dict[LanguageTag, Words] = Field(
+        default={}, description="What users call the service, by language, for notices."
+    )
     code_files: Annotated[tuple[DevicePath, ...], AfterValidator(once)] = Field(
         default=(),
         description="Globs of further files with the service's code, such as framework jars that "
