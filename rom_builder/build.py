@@ -11,12 +11,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.ab_pack import verify_places
 from rom_builder.bases import base_of
-from rom_builder.check import check, check_rom
+from rom_builder.check import check_rom, in_background
 from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
 from rom_builder.findings import Report, Verdict
-from rom_builder.formats.ota_signature import signed_size, verify_ota_signature
+from rom_builder.formats.ota_signature import (
+    digests_of,
+    signed_digest,
+    signed_size,
+    verify_ota_signature,
+)
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
@@ -25,7 +30,7 @@ from rom_builder.opening import open_rom
 from rom_builder.pack import missing_sources
 from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
-from rom_builder.rom import Rom, digest_of
+from rom_builder.rom import Rom
 from rom_builder.signatures import read_accepted
 from rom_builder.signers.apk import sign_app
 from rom_builder.signers.package import sign_package
@@ -119,28 +124,30 @@ def build(
         if kind.is_sealed:
             # Its inner signatures are made while it is packed: it is judged before them, too.
             edited = rom.with_edits(made.edits)
-            before = check_rom(edited, policies, today=today)
-            refuse_unless_compliant(before_signing(before, edited), made, output)
+            before = check_rom(edited, policies, today=today, sha256="")
+            refuse_unless_compliant(before_signing(before, edited), made, output, rom)
         kind.write(rom, made, signer, avb, file)
         file.flush()
         packed = Path(file.name)
         step("check")
-        report = check(packed, policies, today=today, notes=made.notes)
-        refuse_unless_compliant(report, made, output)
-        step("sign")
         source = FileSource(packed)
-        tail = sign_package(source, signer)
+        digest = in_background(lambda: signed_digest(source))
+        result = open_rom(packed, operations=rom.contents.operations)
+        report = check_rom(result, policies, today=today, notes=made.notes, sha256="")
+        refuse_unless_compliant(report, made, output, result)
+        step("sign")
+        tail = sign_package(source, signer, digest.result())
         file.seek(signed_size(source))
         file.write(tail)
         file.truncate()
         file.flush()
         step("verify")
         signed = FileSource(packed)
-        verify_ota_signature(signed, [signer.certificate])
+        digests = digests_of(signed)
+        verify_ota_signature(signed, [signer.certificate], digests)
         if kind.is_ab:
             verify_places(ZipArchive(signed), signed.size)
-        sha256 = digest_of(signed)
-    image = replace(report.image, path=str(output), sha256=sha256)
+    image = replace(report.image, path=str(output), sha256=digests.file.hex())
     return Built(output, made, replace(report, image=image))
 
 
@@ -181,14 +188,15 @@ def with_signed_apps(made: Plan, signer: CheckedSigner | None) -> Plan:
     return replace(made, edits=tuple(edits))
 
 
-def refuse_unless_compliant(report: Report, made: Plan, output: Path) -> None:
+def refuse_unless_compliant(report: Report, made: Plan, output: Path, rom: Rom) -> None:
     """Go on only with what meets its policies.
 
     Raises:
         NotCompliant: It does not.
     """
     if report.verdict is not Verdict.COMPLIANT:
-        raise NotCompliant(replace(report, image=replace(report.image, path=str(output))), made)
+        image = replace(report.image, path=str(output), sha256=rom.sha256)
+        raise NotCompliant(replace(report, image=image), made)
 
 
 def remarks(

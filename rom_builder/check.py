@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from rom_builder.authorities import read_authorities, read_reference
 from rom_builder.code.endpoints import read_endpoints, watch
@@ -37,6 +38,8 @@ from rom_builder.waivers.apply import NONE, Exceptions, apply
 
 DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"
 CONSENT_DEFAULT = "consent.default"
+
+T = TypeVar("T")
 
 
 def check(
@@ -72,9 +75,14 @@ def check_rom(
     today: date,
     notes: tuple[str, ...] = (),
     exceptions: Exceptions = NONE,
+    sha256: str | None = None,
 ) -> Report:
-    """Hold an open ROM to policies; see :func:`check`."""
-    digest = in_background(lambda: rom.sha256)
+    """Hold an open ROM to policies; see :func:`check`.
+
+    Args:
+        sha256: What the report gives as the SHA-256 of the image; computed if it is None.
+    """
+    digest = in_background(lambda: rom.sha256 if sha256 is None else sha256)
     facts = read_facts(rom, policies, today)
     sha256 = digest.result()
     unread = sorted(set(rom.unread), key=lambda part: (part.path, part.reason))
@@ -92,9 +100,9 @@ def check_rom(
     return apply(report, exceptions, facts)
 
 
-def in_background(work: Callable[[], str]) -> Future[str]:
+def in_background(work: Callable[[], T]) -> Future[T]:
     """Start some work; an interrupt does not wait for it, as it would for a thread of a pool."""
-    future: Future[str] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:

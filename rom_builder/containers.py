@@ -16,7 +16,7 @@ from rom_builder.formats.erofs import detect_erofs, open_erofs
 from rom_builder.formats.ext4 import detect_ext4, open_ext4
 from rom_builder.formats.f2fs import UNREAD_REASON, detect_f2fs
 from rom_builder.formats.gpt import DiskImage, detect_gpt
-from rom_builder.formats.payload import Payload, detect_payload
+from rom_builder.formats.payload import OperationStore, Payload, detect_payload
 from rom_builder.formats.ramdisk import open_ramdisk
 from rom_builder.formats.source import Source
 from rom_builder.formats.sparse import SparseImage, detect_sparse, join_sparse
@@ -87,6 +87,7 @@ class Contents:
         payloads: A/B payloads by nested name.
         supers: Super images by nested name.
         zips: Zips of images inside the input, by nested name.
+        operations: What operations of its payloads give, as far as they were decoded.
     """
 
     partitions: dict[str, Partition] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Contents:
     supers: dict[str, SuperImage] = field(default_factory=dict)
     zips: dict[str, ZipTree] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
+    operations: OperationStore = field(default_factory=OperationStore, repr=False)
 
     def open(self, path: str, name: str, source: Source, outer: tuple[str, ...] = ()) -> None:
         """Open one image and everything in it; damage is noted in ``unread``.
@@ -122,7 +124,7 @@ class Contents:
         if detect_sparse(head):
             self.open(path, name, SparseImage(source), (*outer, "sparse"))
         elif detect_payload(head):
-            self._open_payload(path, Payload(source), (*outer, "payload"))
+            self._open_payload(path, Payload(source, self.operations), (*outer, "payload"))
         elif detect_super(head):
             self._open_super(path, SuperImage(source), (*outer, "super"))
         elif detect_gpt(head):

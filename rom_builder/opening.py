@@ -10,6 +10,7 @@ from rom_builder.containers import HEAD_SIZE, Contents, Partition, inner, open_i
 from rom_builder.errors import ImageError
 from rom_builder.formats.apex import Apex, is_apex
 from rom_builder.formats.folder import Folder
+from rom_builder.formats.payload import OperationStore
 from rom_builder.formats.source import FileSource, Source
 from rom_builder.formats.tar_tree import TarTree, detect_gzip, detect_tar, inflate_gzip
 from rom_builder.formats.tree import NodeKind, Tree
@@ -32,19 +33,26 @@ FIRST_STAGE_SINCE = 3
 WHAT_OPENS = "give an OTA or factory package, a disk, super or partition image, or a folder"
 
 
-def open_rom(path: Path, *, modules: bool = True, step: Step = silent) -> Rom:
+def open_rom(
+    path: Path,
+    *,
+    modules: bool = True,
+    operations: OperationStore | None = None,
+    step: Step = silent,
+) -> Rom:
     """Open a folder, a package or an image as a ROM.
 
     Args:
         path: The input.
         modules: Whether APEX modules are opened and their files mounted below ``/apex``.
+        operations: Operations of payloads that were decoded already, of this input or another.
         step: Told how reading goes on.
 
     Raises:
         ImageError: It is missing, of an unknown kind, damaged as a whole, or holds nothing of a ROM.
     """
     try:
-        rom = _open(path, step)
+        rom = _open(path, step, Contents(operations=operations or OperationStore()))
     except ImageError as error:
         place = inner(str(path), error.path) if error.path else str(path)
         raise ImageError(error.message, path=place, offset=error.offset, hint=error.hint) from error
@@ -58,9 +66,9 @@ def open_rom(path: Path, *, modules: bool = True, step: Step = silent) -> Rom:
     return rom
 
 
-def _open(path: Path, step: Step) -> Rom:
+def _open(path: Path, step: Step, contents: Contents) -> Rom:
     if path.is_dir():
-        return open_package(path, Folder(path), "folder", step)
+        return open_package(path, Folder(path), "folder", step, contents)
     try:
         source = FileSource(path)
     except OSError as error:
@@ -69,15 +77,18 @@ def _open(path: Path, step: Step) -> Rom:
         raise ImageError("is neither a file nor a folder")
     if not source.size:
         raise ImageError("is of an unknown kind: it is empty", hint=WHAT_OPENS)
-    return open_file(path, source, step)
+    return open_file(path, source, step, contents)
 
 
-def open_file(path: Path, source: Source, step: Step = silent) -> Rom:
+def open_file(
+    path: Path, source: Source, step: Step = silent, contents: Contents | None = None
+) -> Rom:
     """Open a package or an image by its content.
 
     Raises:
         ImageError: Of an unknown kind, or damaged as a whole.
     """
+    contents = contents or Contents()
     head = source.read_at(0, min(HEAD_SIZE, source.size))
     if head[:4] in (b"PK\3\4", b"PK\5\6"):
         archive = ZipArchive(source, lenient=True)
@@ -86,13 +97,12 @@ def open_file(path: Path, source: Source, step: Step = silent) -> Rom:
             rom = Rom(path, "APEX module", [mount], step=step)
             rom.modules[""] = apex
             return rom
-        return open_package(path, ZipTree(ZipArchive(source)), "zip", step)
+        return open_package(path, ZipTree(ZipArchive(source)), "zip", step, contents)
     if detect_gzip(head):
         source = inflate_gzip(source)
         head = source.read_at(0, min(HEAD_SIZE, source.size))
     if detect_tar(head):
-        return open_package(path, TarTree(source), "tar", step)
-    contents = Contents()
+        return open_package(path, TarTree(source), "tar", step, contents)
     contents.open("", path.name.split(".")[0], source)
     partitions = list(contents.partitions.values())
     known = contents.payloads or contents.supers
@@ -102,7 +112,7 @@ def open_file(path: Path, source: Source, step: Step = silent) -> Rom:
     return Rom(path, image_kind(contents), mounts_of(contents, set()), None, contents, step)
 
 
-def open_package(path: Path, tree: Tree, kind: str, step: Step = silent) -> Rom:
+def open_package(path: Path, tree: Tree, kind: str, step: Step, contents: Contents) -> Rom:
     """Open a folder, zip or tar, and the images among its files.
 
     Raises:
@@ -111,7 +121,6 @@ def open_package(path: Path, tree: Tree, kind: str, step: Step = silent) -> Rom:
     script = read_script(tree)
     names = {node.path for node in tree.walk()}
     place = of_package(names, script)
-    contents = Contents()
     installed = place
     open_images(contents, tree, "", lambda name: installed(name) is not None)
     if is_target_files(names):

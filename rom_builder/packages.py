@@ -213,7 +213,9 @@ class Packages:
         self.described: list[tuple[RomFile, Package]] = []
         for file in apps(rom):
             try:
-                self.described.append((file, Apk(rom, file).describe()))
+                if file.name not in rom.packages:
+                    rom.packages[file.name] = Apk(rom, file).describe()
+                self.described.append((file, rom.packages[file.name]))
             except ImageError as error:
                 rom.note_unread(error, file.name)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rom_builder.containers import Contents, Partition
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
+from rom_builder.facts import Package
 from rom_builder.formats.apex import Apex
 from rom_builder.formats.device_path import ancestors, resolve
 from rom_builder.formats.edited_tree import EditedTree
@@ -93,6 +94,7 @@ class Rom:
 
     Attributes:
         modules: The APEX modules by the name of their file, a compressed one as what is inside it.
+        packages: What the manifests of apps say, by the name of their file, as far as they were read.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Rom:
         self.kind = kind
         self.step = step
         self.modules: dict[str, Apex] = {}
+        self.packages: dict[str, Package] = {}
         self.mounts = list(mounts)
         self.script = script
         self.contents = contents or Contents()
@@ -211,6 +214,10 @@ class Rom:
         ]
         edited = Rom(self.path, self.kind, mounts, self.script, self.contents, self.step)
         edited.modules = dict(self.modules)
+        changed = {prefix + name for prefix, names in changes.items() for name in names}
+        edited.packages = {
+            name: package for name, package in self.packages.items() if name not in changed
+        }
         return edited
 
     def home_of(self, path: str) -> tuple[Mount, str]:

@@ -160,6 +160,34 @@ def signed_digest(source: Source, algorithm: RecoveryDigest = "sha256") -> bytes
     return digest.digest()
 
 
+@dataclass(frozen=True, slots=True)
+class PackageDigests:
+    """SHA-256 of a package.
+
+    Attributes:
+        signed: Of what its whole-file signature covers.
+        file: Of the whole file.
+    """
+
+    signed: bytes
+    file: bytes
+
+
+def digests_of(source: Source) -> PackageDigests:
+    """Hash a package, reading it once.
+
+    Raises:
+        ImageError: See :func:`signed_size`.
+    """
+    digest = hashlib.sha256()
+    size = signed_size(source)
+    for offset in range(0, size, _CHUNK):
+        digest.update(source.read_at(offset, min(_CHUNK, size - offset)))
+    signed = digest.digest()
+    digest.update(source.read_at(size, source.size - size))
+    return PackageDigests(signed, digest.digest())
+
+
 def comment_for(cms: bytes) -> bytes:
     """Return the archive comment that carries a signature.
 
@@ -187,7 +215,9 @@ def comment_for(cms: bytes) -> bytes:
 
 
 def verify_ota_signature(
-    source: Source, certificates: Sequence[x509.Certificate]
+    source: Source,
+    certificates: Sequence[x509.Certificate],
+    known: PackageDigests | None = None,
 ) -> OtaVerification:
     """Check a package's whole-file signature as recovery would, and that no other byte was touched.
 
@@ -206,6 +236,7 @@ def verify_ota_signature(
     Args:
         source: The package.
         certificates: What the device would trust: its otacerts.
+        known: Digests of this very package where they were just computed; else it is read.
 
     Returns:
         The first certificate that made the signature.
@@ -228,9 +259,10 @@ def verify_ota_signature(
             )
     _check_surroundings(source, signature)
     cms = _parse(signature)
-    found = _find_signer(source, cms, certificates)
+    digests: dict[str, bytes] = {} if known is None else {"sha256": known.signed}
+    found = _find_signer(source, cms, certificates, digests)
     if found is None:
-        raise _no_signer(source, cms, certificates)
+        raise _no_signer(source, cms, certificates, digests)
     certificate, digest = found
     _check_certificate(cms, certificate, signature.cms_offset)
     return OtaVerification(certificate, digest, signature, cms)
@@ -271,10 +303,16 @@ def _parse(signature: OtaSignature) -> CmsSignature:
 
 
 def _find_signer(
-    source: Source, cms: CmsSignature, certificates: Sequence[x509.Certificate]
+    source: Source,
+    cms: CmsSignature,
+    certificates: Sequence[x509.Certificate],
+    digests: dict[str, bytes],
 ) -> tuple[x509.Certificate, RecoveryDigest] | None:
-    """Return the first certificate whose key made the signature, and the digest used."""
-    digests: dict[str, bytes] = {}
+    """Return the first certificate whose key made the signature, and the digest used.
+
+    Args:
+        digests: Digests of the package by algorithm; those that are computed are added.
+    """
     for certificate in certificates:
         algorithm = recovery_digest(certificate)
         if algorithm is None or algorithm != cms.digest_algorithm:
@@ -304,13 +342,16 @@ def _made(
 
 
 def _no_signer(
-    source: Source, cms: CmsSignature, certificates: Sequence[x509.Certificate]
+    source: Source,
+    cms: CmsSignature,
+    certificates: Sequence[x509.Certificate],
+    digests: dict[str, bytes],
 ) -> SigningError:
     """Say which of the three it is: another key, another digest, or altered after it was signed."""
     embedded = _load_embedded(cms)
     trusted = ", ".join(_name(certificate) for certificate in certificates)
     fit = embedded is not None and not recovery_fitness(embedded)
-    if embedded is not None and fit and _find_signer(source, cms, [embedded]):
+    if embedded is not None and fit and _find_signer(source, cms, [embedded], digests):
         return SigningError(
             f"the package is signed by another key (its certificate is {_name(embedded)}), "
             f"not by {trusted}",

@@ -13,7 +13,7 @@ from rom_builder.formats.source import Source
 from rom_builder.signers.signer import CheckedSigner
 
 
-def sign_package(package: Source, signer: CheckedSigner) -> bytes:
+def sign_package(package: Source, signer: CheckedSigner, digest: bytes | None = None) -> bytes:
     """Return what stands after the signed bytes of a package: comment length and comment.
 
     The signed package is ``package[:signed_size(package)]`` followed by these bytes. The signer
@@ -22,6 +22,7 @@ def sign_package(package: Source, signer: CheckedSigner) -> bytes:
     Args:
         package: A zip without archive comment, or one signed before.
         signer: The key of the role ``ota``.
+        digest: SHA-256 of what the signature covers; computed if it is None.
 
     Raises:
         SigningError: Recovery would refuse the certificate or verify with SHA-1, or the signature
@@ -39,7 +40,7 @@ def sign_package(package: Source, signer: CheckedSigner) -> bytes:
             f"{signer.uri}: recovery verifies with SHA-1 for this certificate, which is broken",
             hint="sign the certificate itself with SHA-256; the key can stay",
         )
-    signature = signer.sign_digest(signed_digest(package))
+    signature = signer.sign_digest(signed_digest(package) if digest is None else digest)
     kind: KeyKind = "rsa" if isinstance(signer.public_key, rsa.RSAPublicKey) else "ecdsa"
     cms = cms_for(certificate.public_bytes(Encoding.DER), signature, kind)
     comment = comment_for(cms.encode())

@@ -27,6 +27,7 @@ from rom_builder.formats.payload.manifest import (
     Signature,
     Signatures,
 )
+from rom_builder.formats.payload.operation_store import OperationStore
 from rom_builder.formats.payload.partition import PartitionImage
 from rom_builder.formats.payload.rules import gaps, problems
 from rom_builder.formats.payload.signatures import (
@@ -38,6 +39,7 @@ __all__ = [
     "Extent",
     "InstallOperation",
     "Manifest",
+    "OperationStore",
     "OperationType",
     "PartitionImage",
     "PartitionInfo",

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.payload.manifest import Manifest, PartitionUpdate, Signatures
-from rom_builder.formats.payload.partition import OperationCache, PartitionImage
+from rom_builder.formats.payload.operation_store import OperationStore
+from rom_builder.formats.payload.partition import PartitionImage
 from rom_builder.formats.source import Source
 
 MAGIC = b"CrAU"
@@ -37,6 +38,10 @@ def detect_payload(head: bytes) -> bool:
 class Payload:
     """An opened payload.
 
+    Args:
+        source: The payload's bytes.
+        store: Operations that were decoded already, of this payload or another.
+
     Attributes:
         source: The payload's bytes.
         manifest: The parsed manifest.
@@ -50,7 +55,7 @@ class Payload:
         ImageError: Not a payload of major version 2, or its header or manifest is damaged.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, store: OperationStore | None = None) -> None:
         self.source = source
         magic, version, manifest_size, signature_size = _HEADER.unpack(
             source.read_at(0, _HEADER.size)
@@ -79,7 +84,7 @@ class Payload:
         if self.block_size.bit_count() != 1 or not 512 <= self.block_size <= 1 << 16:
             raise ImageError(f"payload block size {self.block_size}", offset=_HEADER.size)
         self.minor_version = self.manifest.minor_version or 0
-        self._cache = OperationCache()
+        self._store = OperationStore() if store is None else store
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,7 +109,7 @@ class Payload:
             ImageError: No such partition, damaged, or incremental: operations need the old image.
         """
         return PartitionImage(
-            self.source, self.blob_offset, self.block_size, self.update(name), self._cache
+            self.source, self.blob_offset, self.block_size, self.update(name), self._store
         )
 
     def verify_partition(self, name: str, write: Callable[[bytes], object] | None = None) -> None:

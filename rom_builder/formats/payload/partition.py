@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from concurrent.futures import Future
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.compression import Codec, decompress_exactly
 from rom_builder.formats.payload.manifest import InstallOperation, OperationType, PartitionUpdate
+from rom_builder.formats.payload.operation_store import OperationKey, OperationStore
 from rom_builder.formats.source import Source, check_range
 
 MAX_PARTITION_SIZE = 1 << 38
@@ -19,8 +21,8 @@ MAX_PARTITION_SIZE = 1 << 38
 MAX_OPERATION_SIZE = 1 << 28
 """Most bytes one operation with data may write or carry, 256 MiB; full payloads use 2 MiB."""
 
-CACHE_SIZE = 1 << 26
-"""Bytes of decoded operations kept, 64 MiB."""
+READ_AHEAD = 1 << 23
+"""Largest output of an operation that is decoded before it is asked for, 8 MiB."""
 
 _CODECS = {
     OperationType.REPLACE: None,
@@ -29,31 +31,6 @@ _CODECS = {
     OperationType.REPLACE_ZSTD: Codec.ZSTD,
 }
 _ZEROS = (OperationType.ZERO, OperationType.DISCARD)
-
-
-class OperationCache:
-    """The operations decoded last, at most ``limit`` bytes; safe to share between threads."""
-
-    def __init__(self, limit: int = CACHE_SIZE) -> None:
-        self._limit = limit
-        self._size = 0
-        self._items: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, int]) -> bytes | None:
-        """Return what was kept under ``key``, None if nothing is."""
-        with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-            return self._items.get(key)
-
-    def put(self, key: tuple[str, int], content: bytes) -> None:
-        """Keep ``content``, dropping what was used longest ago."""
-        with self._lock:
-            self._size += len(content) - len(self._items.pop(key, b""))
-            self._items[key] = content
-            while self._size > self._limit and len(self._items) > 1:
-                self._size -= len(self._items.popitem(last=False)[1])
 
 
 class _Run(NamedTuple):
@@ -66,7 +43,12 @@ class _Run(NamedTuple):
 
 
 class PartitionImage:
-    """A source over the new image of one partition.
+    """A source over the new image of one partition; safe to use from several threads.
+
+    Operations that are read one after the other are decoded ahead, on every processor.
+
+    Args:
+        store: Operations that were decoded already, of this partition or another.
 
     Attributes:
         size: Bytes of the image.
@@ -82,15 +64,19 @@ class PartitionImage:
         blob_offset: int,
         block_size: int,
         update: PartitionUpdate,
-        cache: OperationCache | None = None,
+        store: OperationStore | None = None,
     ) -> None:
         self._source = source
         self._blob_offset = blob_offset
         self._block_size = block_size
         self._name = update.partition_name or ""
         self._operations = update.operations
-        self._cache = cache or OperationCache()
+        self._store = OperationStore() if store is None else store
         self.decoded = 0
+        self._verified: set[int] = set()
+        self._ahead: dict[int, Future[bytes]] = {}
+        self._last = len(update.operations)
+        self._lock = threading.Lock()
         info = update.new_partition_info
         if info is None or info.size is None:
             raise ImageError(f"the manifest gives no size of partition {self._name}")
@@ -156,7 +142,7 @@ class PartitionImage:
                 parts.append(bytes(count))
             else:
                 start += run.skipped * self._block_size
-                parts.append(self._output(run.operation)[start : start + count])
+                parts.append(self._output(run.operation, start, count))
             offset += count
             size -= count
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -170,25 +156,57 @@ class PartitionImage:
             )
         return self._runs[index]
 
-    def _output(self, index: int) -> bytes:
-        """Decode an operation, its blob checked against its SHA-256 first."""
-        key = (self._name, index)
-        content = self._cache.get(key)
-        if content is None:
+    def _output(self, index: int, start: int, size: int) -> bytes:
+        """Return bytes of what an operation gives; its data is compared with its SHA-256 once."""
+        if index in self._verified:
+            found = self._store.read(self._key(index), start, size)
+            if found is not None:
+                return found
+        with self._lock:
+            ahead = self._ahead.pop(index, None)
+            follows = index == self._last + 1
+            self._last = index
+            if follows:
+                self._decode_ahead(index + 1)
+        content = self._decoded(index) if ahead is None else ahead.result()
+        return content[start : start + size]
+
+    def _decode_ahead(self, first: int) -> None:
+        """Start to decode the operations from ``first`` on that are not at hand."""
+        for index in range(first, min(first + 2 * (os.cpu_count() or 1), len(self._operations))):
             operation = self._operations[index]
-            where = f"operation {index} of partition {self._name}"
-            start = self._blob_offset + (operation.data_offset or 0)
-            blob = self._source.read_at(start, operation.data_length or 0)
-            if hashlib.sha256(blob).digest() != operation.data_sha256_hash:
-                raise ImageError(f"the data of {where} does not match its SHA-256", offset=start)
+            if (
+                index not in self._ahead
+                and (operation.type or 0) not in _ZEROS
+                and self._output_size(operation) <= READ_AHEAD
+                and not (index in self._verified and self._key(index) in self._store)
+            ):
+                self._ahead[index] = self._store.workers.submit(self._decoded, index)
+
+    def _key(self, index: int) -> OperationKey:
+        operation = self._operations[index]
+        digest = operation.data_sha256_hash or b""
+        return OperationKey(operation.type or 0, digest, self._output_size(operation))
+
+    def _decoded(self, index: int) -> bytes:
+        """Decode an operation, unless that was done already; its data is checked first."""
+        operation, key = self._operations[index], self._key(index)
+        where = f"operation {index} of partition {self._name}"
+        start = self._blob_offset + (operation.data_offset or 0)
+        blob = self._source.read_at(start, operation.data_length or 0)
+        if hashlib.sha256(blob).digest() != operation.data_sha256_hash:
+            raise ImageError(f"the data of {where} does not match its SHA-256", offset=start)
+        content = self._store.read(key, 0, key.size)
+        if content is None:
             codec = _CODECS[OperationType(operation.type or 0)]
-            expected = self._output_size(operation)
             try:
-                content = blob if codec is None else decompress_exactly(codec, blob, expected)
+                content = blob if codec is None else decompress_exactly(codec, blob, key.size)
             except ImageError as error:
                 raise ImageError(f"{where}: {error.message}", offset=start) from error
-            if len(content) != expected:
-                raise ImageError(f"{where} has {len(content)} bytes, not {expected}", offset=start)
-            self.decoded += len(content)
-            self._cache.put(key, content)
+            if len(content) != key.size:
+                raise ImageError(f"{where} has {len(content)} bytes, not {key.size}", offset=start)
+            self._store.put(key, content)
+            with self._lock:
+                self.decoded += len(content)
+        self._verified.add(index)
         return content

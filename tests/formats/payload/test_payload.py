@@ -16,7 +16,7 @@ from rom_builder.formats.payload import (
     verify_metadata_signature,
     verify_payload_signature,
 )
-from rom_builder.formats.payload.partition import OperationCache
+from rom_builder.formats.payload.operation_store import OperationStore
 from rom_builder.formats.source import BytesSource
 from tests.formats.builders import payload as build
 from tests.formats.builders.payload import BLOCK, Op, Part, Spec, full_ops
@@ -186,7 +186,7 @@ def test_damaged_operations_are_named() -> None:
 
 def test_operations_that_alternate_endlessly_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     container = "rom_builder.formats.payload.container"
-    monkeypatch.setattr(f"{container}.OperationCache", lambda: OperationCache(limit=0))
+    monkeypatch.setattr(f"{container}.OperationStore", lambda: OperationStore(memory=0, disk=0))
     monkeypatch.setattr(f"{container}._READ_SIZE", BLOCK)
     image = noise(64 * BLOCK)
     blocks = [image[start : start + BLOCK] for start in range(0, len(image), BLOCK)]
