@@ -119,7 +119,8 @@ def add(rom: Rom, edits: dict[str, Edit], edit: Edit) -> None:
     mode = edit.new
     if mode is not None and there is not None and there.node.mode is not None:
         mode = replace(mode, mode=there.node.mode)
-    edits[path] = Edit(path, mode, edit.why)
+    before = edits[path].why.split("; ") if path in edits else []
+    edits[path] = Edit(path, mode, "; ".join(dict.fromkeys([*before, edit.why])))
 
 
 def real_path(rom: Rom, path: str) -> str:

@@ -24,14 +24,17 @@ def switches_disagree(case: Case, facts: Facts) -> Iterator[Finding]:
 
     The same feature may be set in several apps, properties and files. Which of them the code obeys
     cannot be told from the settings; the disagreement itself is the finding. A value that nothing is
-    known to read (evidence ``presence``) shows no state to anybody.
+    known to read (evidence ``presence``) shows no state to anybody. That operators differ in the
+    carrier configuration misleads nobody either: a phone has one of them.
     """
     if case.demand.consent is None:
         return
     readings = tuple(
         r
         for r in facts.readings(case.name, "consent.default")
-        if r.on is not None and r.strength is not Strength.PRESENCE
+        if r.on is not None
+        and r.strength is not Strength.PRESENCE
+        and r.mechanism != "carrier-config"
     )
     on = tuple(r for r in readings if r.on)
     off = tuple(r for r in readings if not r.on)

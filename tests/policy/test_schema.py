@@ -64,6 +64,7 @@ def test_a_mechanism_brings_its_options_to_every_place() -> None:
 
 def test_shipped_policies_are_valid_and_named_after_their_file() -> None:
     assert set(shipped("policies")) == {
+        "aosp-rcs",
         "messaging-opt-in",
         "miui-cloud-messaging",
         "rom-baseline",
