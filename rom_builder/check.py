@@ -17,7 +17,7 @@ from rom_builder.completeness import missing_parts, tops, without_system
 from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
 from rom_builder.exposure import read_exposure
-from rom_builder.facts import Fact, Facts, NetworkSecurity, Reading, SigningCertificate
+from rom_builder.facts import Fact, Facts, NetworkSecurity, Notice, Reading, SigningCertificate
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
 from rom_builder.judge import judge
 from rom_builder.keys import DEVELOPMENT
@@ -25,6 +25,7 @@ from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.mechanism import Found
 from rom_builder.mechanisms.network_security_config import read_network_security
 from rom_builder.mechanisms.system_property import read_platform
+from rom_builder.notices import read_notices
 from rom_builder.opening import open_rom
 from rom_builder.packages import Packages
 from rom_builder.platform_grants import read_platform_grants
@@ -136,12 +137,13 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         rom.note_unread(ImageError(part.reason), part.path)
     packages = Packages(rom)
     facts = [package for _, package in packages.described]
-    readings: list[Reading | NetworkSecurity] = []
+    readings: list[Reading | NetworkSecurity | Notice] = []
     watches = []
     present: dict[str, tuple[Location, ...]] = {}
     for service, profile in policies.services:
         present[profile.id] = tuple(find_service(rom, packages, profile))
         readings += read_service(rom, packages, profile)
+        readings += read_notices(rom, packages, profile)
         demanded = service.transport.hosts if service.transport else None
         hosts = (*profile.hosts, *(demanded or ()))
         watches.append(watch(profile, hosts, rom, packages))

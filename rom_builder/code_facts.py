@@ -62,7 +62,7 @@ class AnchorFound:
     """How often an anchor of a profile was found in the code of a service.
 
     Attributes:
-        role: ``gate``, ``sink`` or ``choice``.
+        role: ``gate``, ``sink``, ``choice``, ``box`` or ``upgrade``.
         anchor: The anchor in words.
         sink: Id of a sink, empty for others.
         methods: Title of each method that has it, and where.
@@ -86,6 +86,34 @@ class ConstantChoice:
     service: str
     choice: str
     by_user: bool
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class BoxTicked:
+    """Code that ticks a consent control before the user touched it.
+
+    Attributes:
+        box: Key of the control, or name under which its state is kept.
+    """
+
+    service: str
+    box: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class GateWritten:
+    """Code that stores the setting behind a gate.
+
+    Attributes:
+        gate: The gate in words.
+        only_yes: What is stored is the constant yes, so that this place cannot turn anything off.
+    """
+
+    service: str
+    gate: str
+    only_yes: bool
     step: Step
 
 
@@ -152,11 +180,13 @@ class TrustAll:
     Attributes:
         what: What it is, in words.
         reachable: Something that the system starts can lead there.
+        way: One way there, from what the system starts; empty if it is not reachable.
     """
 
     service: str
     what: str
     reachable: bool
+    way: tuple[Step, ...]
     location: Location
 
 
@@ -175,6 +205,6 @@ class CodeRead:
 
 
 CodeFact = (
-    ConsentCheck | AnchorFound | ConstantChoice | CodeUrl | UnresolvedUrls | DataRead | TrustAll |
-    CodeRead
+    ConsentCheck | AnchorFound | ConstantChoice | BoxTicked | GateWritten | CodeUrl |
+    UnresolvedUrls | DataRead | TrustAll | CodeRead
 )  # fmt: skip

@@ -65,7 +65,7 @@ class Reading:
         service: Profile id.
         requirement: Dotted name of the requirement it speaks of.
         mechanism: Registered name of the reader.
-        label: The setting in words, ``preference pref_key_enable_mx_switch``.
+        label: The setting in words, ``preference enable_messaging``.
         values: What was read, in order; several where the place holds a list.
         on: For an on/off switch, which of the two; None if the value is neither.
         location: Where.
@@ -83,6 +83,22 @@ class Reading:
     location: Location
     strength: Strength
     chain: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A text that users are shown before they agree, in one language.
+
+    Attributes:
+        label: The text in words, ``string/consent_notice (zh-rCN)``.
+        language: Two or three letters, ``en``.
+    """
+
+    service: str
+    label: str
+    language: str
+    text: str
+    location: Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +239,7 @@ class PlatformGrant:
 Fact = (
     Package
     | Reading
+    | Notice
     | NetworkSecurity
     | Endpoint
     | SigningCertificate

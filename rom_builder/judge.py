@@ -85,6 +85,10 @@ def demanded(service: ServicePolicy) -> Iterator[str]:
             yield "consent.before"
         if consent.on_upgrade is not None:
             yield "consent.on_upgrade"
+        if consent.off_switch is not None:
+            yield "consent.off_switch"
+        if consent.notice is not None:
+            yield "consent.notice"
     if transport is not None:
         if transport.cleartext == "forbidden":
             yield "transport.cleartext"

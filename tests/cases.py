@@ -24,6 +24,7 @@
       /system/etc/d: null                             # not there
     apks:
       /system/app/X.apk: {package: com.example.messaging, target_sdk: 28, ...}   # tests.roms.App
+                         # its `entries` are contents as above, {classes.dex: {fixture: ...}}
       /system/app/Y.apk: {like: /system/app/X.apk, package: com.example.y}
     waivers:                   # entries of a waiver file
       - {rule: ROM101, reason: ten characters or more, expires: 2026-02-01, approved_by: Jane Doe}
@@ -121,6 +122,8 @@ def files_of(case: dict[str, Any]) -> dict[str, Content]:
             raise ValueError(f"{name}: unknown keys {sorted(unknown)}")
         for listed in {"code", "permissions"} & set(words):
             words[listed] = tuple(words[listed])
+        if "entries" in words:
+            words["entries"] = {entry: content_of(v) for entry, v in words["entries"].items()}
         files[name] = App(**words)
     return files
 

@@ -38,6 +38,7 @@ ATTRIBUTES = {
     "permission": 0x01010006,
     "readPermission": 0x01010007,
     "writePermission": 0x01010008,
+    "persistent": 0x0101000D,
     "enabled": 0x0101000E,
     "debuggable": 0x0101000F,
     "exported": 0x01010010,
@@ -235,7 +236,7 @@ class App:
         network_security_config: XML of ``@xml/network_security_config``.
         preferences: Key and ``android:defaultValue`` of each check box; None gives it no default.
         bools: ``<bool>`` resources; a mapping gives a value per configuration, ``""`` the default.
-        strings: ``<string>`` resources.
+        strings: ``<string>`` resources; the same.
         components: Kind, then class name, then attributes; ``action`` is that of an intent filter.
         permissions: Names that the app asks for; without a dot those of ``android.permission``.
         application: Further attributes of the application element.
@@ -253,7 +254,7 @@ class App:
     network_security_config: str | None = None
     preferences: Mapping[str, bool | str | None] | None = None
     bools: Mapping[str, bool | Mapping[str, bool]] = field(default_factory=dict)
-    strings: Mapping[str, str] = field(default_factory=dict)
+    strings: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     components: Mapping[str, Mapping[str, Mapping[str, bool | str]]] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
     application: Mapping[str, bool | str] = field(default_factory=dict)
@@ -287,10 +288,11 @@ class App:
         return entries
 
     def _resources(self) -> list[Resource]:
-        resources = [Resource("string", name, text) for name, text in self.strings.items()]
-        for name, value in self.bools.items():
-            by_config = value if isinstance(value, Mapping) else {"": value}
-            resources += [Resource("bool", name, v, config) for config, v in by_config.items()]
+        resources = []
+        for kind, named in (("string", self.strings), ("bool", self.bools)):
+            for name, value in named.items():
+                by_config = value if isinstance(value, Mapping) else {"": value}
+                resources += [Resource(kind, name, v, config) for config, v in by_config.items()]
         if self.network_security_config is not None:
             resources.append(Resource("xml", "network_security_config", "res/xml/nsc.xml"))
         return resources

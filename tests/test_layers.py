@@ -34,6 +34,7 @@ ROWS = [
         "platform_grants",
         "authorities",
         "exposure",
+        "notices",
     },
     {"opening"},
     {"packages", "completeness", "verified_boot", "nested", "ramdisks", "sysconfig"},

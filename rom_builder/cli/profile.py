@@ -20,7 +20,7 @@ def profile() -> None:
 
     \b
     Example:
-      rom-builder profile test miui-cloud-messaging rom/
+      rom-builder profile test our-messaging.yaml rom/
     """
 
 
@@ -36,7 +36,7 @@ def test_(ctx: click.Context, profile: str, image: Path) -> None:
 
     \b
     Example:
-      rom-builder profile test miui-cloud-messaging rom/
+      rom-builder profile test our-messaging.yaml rom/
     """
     from rom_builder.code.reading import read_service_code
     from rom_builder.mechanisms import binding_models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code.flow import constants_at
+from rom_builder.code.flow import constants_at, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, Scope
 from rom_builder.code_facts import ConstantChoice, Step
@@ -23,8 +23,8 @@ def read_constant_choices(service: str, scope: Scope, name: str) -> Iterator[Con
     """
     for site in scope.uses.strings.get(name, ()):
         body = scope.bodies[site.method]
-        call = _call_with(body, site.address)
-        if call is None:
+        call = call_with(body, site.address)
+        if call is None or not _takes_a_choice(body, call):
             continue
         choice = call.registers[-1]
         if constants_at(body, call.address).get(choice) == 1:
@@ -51,16 +51,23 @@ def _constant(service: str, scope: Scope, name: str, body: Body, step: Step) -> 
     return ConstantChoice(service, name, by_user, step)
 
 
-def _call_with(body: Body, address: int) -> Instruction | None:
-    """Return the call that takes the string at an address together with a yes or no."""
+def call_with(body: Body, address: int) -> Instruction | None:
+    """Return the first call that takes the string at an address, None if it goes elsewhere first."""
     register: int | None = None
     for each in body.code.instructions:
         if each.address == address:
             register = each.registers[0]
-        elif register is not None and each.code in INVOKES and register in each.registers:
-            signature = body.unit.ids.method(each.operand).signature
-            return each if signature.partition(")")[0].endswith("Z") else None
+        elif register is not None:
+            if each.code in INVOKES and register in each.registers:
+                return each
+            if each.registers[:1] == (register,) and defines(each.name):
+                return None
     return None
+
+
+def _takes_a_choice(body: Body, call: Instruction) -> bool:
+    """Say whether the last argument of a call is a yes or no."""
+    return body.unit.ids.method(call.operand).signature.partition(")")[0].endswith("Z")
 
 
 def _parameter(body: Body, register: int) -> int | None:

@@ -199,6 +199,16 @@ class Walker:
             value = known.get(each.registers[0])
             if isinstance(value, Answer):
                 found.stores.add((each.operand, value.gate))
+        if each.name.endswith("-switch"):
+            value = known.get(each.registers[0])
+            if isinstance(value, Answer):
+                stops = found.relied_on if value.stored else found.asked
+                stops.add((value.gate, each.address))
+                value = 1 if value.negated else 0  # what is left is the path of a no
+            if isinstance(value, int):
+                through = each.address + each.size
+                yield dict(self.code.cases(each)).get(value, through), known
+                return
         then = self._apply(each, known)
         for after in self.graph.next[each.address]:
             yield after, then
@@ -318,7 +328,9 @@ class Walker:
         relevant: set[int] = set()
         moves: list[tuple[int, int]] = []
         for each in self.code.instructions:
-            if each.name.startswith(("if-", "return", "iput-boolean", "sput-boolean")):
+            if each.name.startswith(
+                ("if-", "return", "iput-boolean", "sput-boolean", "packed-", "sparse-")
+            ):
                 relevant.update(each.registers)
             elif (
                 each.name.startswith("move") and len(each.registers) == 2

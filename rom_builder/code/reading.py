@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rom_builder.code.choices import read_constant_choices
 from rom_builder.code.consent import PathsTo
+from rom_builder.code.controls import read_ticks, read_writes
 from rom_builder.code.gates import Gates, call_sites
 from rom_builder.code.identifiers import SOURCES, Sources, read_identifiers
 from rom_builder.code.programs import Body, Program, Unit, read_program
@@ -128,6 +129,8 @@ class _Anchors:
             *(("gate", i, gate.label, "") for i, gate in enumerate(code.gates)),
             *(("sink", i, sink.label, sink.id) for i, sink in enumerate(code.sinks)),
             *(("choice", i, f"string {c.string!r}", "") for i, c in enumerate(code.choices)),
+            *(("box", i, f"string {b.string!r}", "") for i, b in enumerate(code.boxes)),
+            *(("upgrade", i, f"string {u.string!r}", "") for i, u in enumerate(code.upgrades)),
         ]
         for role, index, label, sink in labels:
             methods = tuple(self._methods[role, index])
@@ -162,11 +165,23 @@ class _App:
                 yield from self._consent(gates, sink, body, addresses)
                 yield from read_identifiers(self.profile.id, sink.id, self.scope, body, sources)
         for number, choice in enumerate(code.choices):
-            for site in self.scope.uses.strings.get(choice.string, ()):
-                self.anchors.add("choice", number, self.scope.bodies[site.method], site.address)
+            self._note("choice", number, choice.string)
             yield from read_constant_choices(self.profile.id, self.scope, choice.string)
+        for number, box in enumerate(code.boxes):
+            self._note("box", number, box.string)
+            yield from read_ticks(self.profile.id, self.scope, box.string)
+        for number, upgrade in enumerate(code.upgrades):
+            self._note("upgrade", number, upgrade.string)
+        for gate in code.gates:
+            if gate.string:
+                yield from read_writes(self.profile.id, self.scope, gate.string, gate.label)
         yield from Urls(self.profile.id, self.scope, code.encrypted_by, sinks).read()
         yield from read_trust_all(self.profile.id, self.scope)
+
+    def _note(self, role: str, number: int, text: str) -> None:
+        """Note where the code uses a text."""
+        for site in self.scope.uses.strings.get(text, ()):
+            self.anchors.add(role, number, self.scope.bodies[site.method], site.address)
 
     def _places(self, sink: Sink) -> Mapping[str, list[int]]:
         """Return the addresses of a sink by the method that holds it."""

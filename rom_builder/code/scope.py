@@ -198,7 +198,18 @@ class Scope:
         whose name stands in a string (reflection) or that a layout may name (views, preferences,
         fragments).
         """
-        return frozenset(_Reach(self).found)
+        return frozenset(self._reach.found)
+
+    @cached_property
+    def _reach(self) -> _Reach:
+        return _Reach(self)
+
+    def way_to(self, key: str) -> tuple[str, ...]:
+        """Return methods that lead to a reachable one, from what the system calls to itself."""
+        way = [key]
+        while (before := self._reach.found.get(way[-1])) is not None:
+            way.append(before)
+        return tuple(reversed(way))
 
     @cached_property
     def uses(self) -> Uses:
@@ -232,6 +243,9 @@ class _Reach:
     """The forward walk behind :attr:`Scope.reachable`.
 
     A virtual call reaches an implementation once an object of its class, or one below, is created.
+
+    Attributes:
+        found: Each method, and the one that leads to it; None for what the system calls.
     """
 
     LAID_OUT = (
@@ -243,11 +257,12 @@ class _Reach:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self.found: dict[str, None] = {}
+        self.found: dict[str, str | None] = {}
         self._created: set[str] = set()
         self._alive: set[str] = set()
-        self._waiting: dict[str, set[str]] = defaultdict(set)
+        self._waiting: dict[str, dict[str, str]] = defaultdict(dict)
         self._queue: list[str] = []
+        self._at: str | None = None
         named = {dotted(name) for name in scope.own} & set(scope.uses.strings)
         for name in scope.own:
             above = scope.foreign(name)
@@ -256,8 +271,9 @@ class _Reach:
             elif dotted(name) in named:
                 self._create(name)
                 for body in scope.bodies_of(name).values():
-                    self._call(body.key)
+                    self._call(body.key, None)
         for key in self._queue:
+            self._at = key
             self._follow(key)
 
     def _follow(self, key: str) -> None:
@@ -269,17 +285,17 @@ class _Reach:
             for target in self._scope.targets(code, used):
                 owner = target.partition("->")[0]
                 if virtual and owner in self._scope.own and owner not in self._alive:
-                    self._waiting[owner].add(target)
+                    self._waiting[owner].setdefault(target, key)
                 else:
-                    self._call(target)
+                    self._call(target, key)
 
-    def _call(self, key: str) -> None:
+    def _call(self, key: str, caller: str | None) -> None:
         if key not in self.found:
-            self.found[key] = None
+            self.found[key] = caller
             self._queue.append(key)
             start = f"{key.partition('->')[0]}-><clinit>()V"
             if start != key and start in self._scope.bodies:
-                self._call(start)
+                self._call(start, key)
 
     def _create(self, name: str) -> None:
         if name in self._created or name not in self._scope.own:
@@ -288,13 +304,13 @@ class _Reach:
         for owner in (name, *self._scope.supertypes(name)):
             if owner in self._scope.own:
                 self._alive.add(owner)
-                for key in sorted(self._waiting.pop(owner, ())):
-                    self._call(key)
+                for key, caller in sorted(self._waiting.pop(owner, {}).items()):
+                    self._call(key, caller)
                 for body in self._scope.bodies_of(owner).values():
                     if (
                         self._scope.foreign(name) and not body.method.access & 0x1000A
                     ) or body.method.ref.name in ("<init>", "<clinit>"):
-                        self._call(body.key)
+                        self._call(body.key, self._at)
 
 
 class Uses:

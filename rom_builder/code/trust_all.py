@@ -7,10 +7,11 @@ own ``ALLOW_ALL_HOSTNAME_VERIFIER``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import Scope
-from rom_builder.code_facts import TrustAll
+from rom_builder.code.scope import INVOKES, NEW_INSTANCE, Scope
+from rom_builder.code_facts import Step, TrustAll
 
 MANAGERS = ("Ljavax/net/ssl/X509TrustManager;", "Ljavax/net/ssl/X509ExtendedTrustManager;")
 VERIFIERS = (
@@ -39,7 +40,9 @@ def read_trust_all(service: str, scope: Scope) -> Iterator[TrustAll]:
                 what = f"{body.title} accepts any host name"
             else:
                 continue
-            yield TrustAll(service, what, _created(scope, owner), body.place())
+            creator = _created(scope, owner)
+            way = steps_to(scope, creator) if creator else ()
+            yield TrustAll(service, what, creator is not None, way, body.place())
     yield from _allow_all(service, scope)
 
 
@@ -57,16 +60,46 @@ def _allow_all(service: str, scope: Scope) -> Iterator[TrustAll]:
             seen.add(site.method)
             body = scope.bodies[site.method]
             what = f"{body.title} uses a verifier that accepts any host name"
-            yield TrustAll(service, what, site.method in scope.reachable, body.place(site.address))
+            live = site.method in scope.reachable
+            way = steps_to(scope, site.method) if live else ()
+            yield TrustAll(service, what, live, way, body.place(site.address))
 
 
-def _created(scope: Scope, owner: str) -> bool:
-    """Say whether something that can run creates a class or one below it."""
-    return any(
-        site.method in scope.reachable
+def _created(scope: Scope, owner: str) -> str | None:
+    """Return a method that can run and creates a class or one below it; None if there is none."""
+    creators = (
+        site.method
         for each in (owner, *scope.subtypes(owner))
         for site in scope.uses.creations.get(each, ())
+        if site.method in scope.reachable
     )
+    return next(creators, None)
+
+
+def steps_to(scope: Scope, key: str) -> tuple[Step, ...]:
+    """Return one way to a method, from what the system calls on."""
+    way = [body for each in scope.way_to(key) if (body := scope.body(each))]
+    steps = [Step(f"the system can call {way[0].title}", way[0].place())]
+    for caller, called in pairwise(way):
+        steps.append(
+            Step(
+                f"{caller.title} leads to {called.title}",
+                caller.place(_where(scope, caller, called)),
+            )
+        )
+    return tuple(steps)
+
+
+def _where(scope: Scope, caller: Body, called: Body) -> int:
+    """Return the address at which a method calls or creates what leads to another; else its start."""
+    ids = caller.unit.ids
+    for address, code, operand in caller.code.references(INVOKES | {NEW_INSTANCE}):
+        if code == NEW_INSTANCE:
+            if called.method.ref.owner in (ids.type(operand), *scope.supertypes(ids.type(operand))):
+                return address
+        elif called.key in scope.targets(code, ids.method(operand)):
+            return address
+    return 0
 
 
 def _does_nothing(body: Body) -> bool:

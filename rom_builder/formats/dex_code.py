@@ -38,7 +38,7 @@ from rom_builder.formats.dex_instructions import (
     Operations,
     addresses,
     decode,
-    switch_targets,
+    switch_cases,
 )
 
 MAX_UNITS = 1 << 21
@@ -100,14 +100,22 @@ class Code:
                 if code in codes:
                     yield address, code, units[address + 1]
 
-    def targets(self, instruction: Instruction) -> list[int]:
-        """Return the addresses that a switch instruction may go to.
+    def cases(self, instruction: Instruction) -> list[tuple[int, int]]:
+        """Return value and address of each case of a switch instruction.
 
         Raises:
             ImageError: Its table is missing or damaged.
         """
         with _placed(self.offset):
-            return switch_targets(self.units, instruction.target, instruction.address)
+            return switch_cases(self.units, instruction.target, instruction.address)
+
+    def targets(self, instruction: Instruction) -> list[int]:
+        """Return the addresses that a switch instruction may go to, besides the next one.
+
+        Raises:
+            ImageError: Its table is missing or damaged.
+        """
+        return [address for _, address in self.cases(instruction)]
 
     def byte_offset(self, address: int) -> int:
         """Return the byte offset in the file of a code unit."""

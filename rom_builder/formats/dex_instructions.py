@@ -187,8 +187,8 @@ def payload_size(units: Sequence[int], address: int) -> int:
     return size
 
 
-def switch_targets(units: Sequence[int], table: int, origin: int) -> list[int]:
-    """Return the addresses that a switch instruction at ``origin`` may go to.
+def switch_cases(units: Sequence[int], table: int, origin: int) -> list[tuple[int, int]]:
+    """Return value and address of each case of a switch instruction at ``origin``, in file order.
 
     Raises:
         ImageError: There is no such table; the offset counts from the start of the code.
@@ -197,9 +197,15 @@ def switch_targets(units: Sequence[int], table: int, origin: int) -> list[int]:
         raise ImageError("a switch without a table", offset=2 * origin)
     payload_size(units, table)
     count = units[table + 1]
-    start = table + 4 if units[table] == PACKED_SWITCH else table + 2 + 2 * count
-    raw = pack(f"<{2 * count}H", *units[start : start + 2 * count])
-    return [origin + relative for relative in unpack(f"<{count}i", raw)]
+    packed = units[table] == PACKED_SWITCH
+    numbers = 1 + count if packed else 2 * count
+    raw = pack(f"<{2 * numbers}H", *units[table + 2 : table + 2 + 2 * numbers])
+    found = unpack(f"<{numbers}i", raw)
+    keys = range(found[0], found[0] + count) if packed else found[:count]
+    return [
+        (key, origin + relative)
+        for key, relative in zip(keys, found[1:] if packed else found[count:], strict=True)
+    ]
 
 
 def addresses(units: Sequence[int], table: Operations) -> Iterator[tuple[int, int]]:

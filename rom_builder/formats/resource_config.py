@@ -64,6 +64,9 @@ _WRITABLE = re.compile(
     r"(?:mcc(?P<mcc>\d{3}))?(?:(?:^|(?<=.)-)mnc(?P<mnc>\d{2,3}))?"
     r"(?:(?:^|(?<=.)-)(?P<language>[a-z]{2})(?:-r(?P<region>[A-Z]{2}))?)?"
 )
+_LANGUAGE = re.compile(
+    r"(?:mcc\d+-?)?(?:mnc\d+-?)?(?:b\+(?P<tag>[a-z]{2,3})|(?!car\b)(?P<language>[a-z]{2,3})(?=-|$))"
+)
 
 
 def decode_config(raw: bytes) -> str:
@@ -133,6 +136,19 @@ def encode_config(qualifiers: str | bytes) -> bytes:
 def config_sdk(raw: bytes) -> int:
     """Return the lowest API level that a configuration holds on (``v26``), 0 if it names none."""
     return int.from_bytes(raw[24:26], "little")
+
+
+def language_of(qualifiers: str) -> str:
+    """Return the language that qualifiers name, two or three letters; empty if they name none.
+
+    >>> language_of("zh-rCN"), language_of("mcc310, fr"), language_of("land"), language_of("b+sr+Latn")
+    ('zh', 'fr', '', 'sr')
+    """
+    for one in qualifiers.split(", "):  # where a reference led from one configuration to another
+        match = _LANGUAGE.match(one)
+        if match:
+            return match["tag"] or match["language"]
+    return ""
 
 
 def _named(field: str, value: int, names: dict[int, str]) -> str:

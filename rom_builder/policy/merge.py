@@ -21,6 +21,7 @@ from rom_builder.policy.models import (
     Attestation,
     Consent,
     Model,
+    Notice,
     Pin,
     Policy,
     RomPolicy,
@@ -42,6 +43,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "consent.mode": ("opt-out", "opt-in", "forbidden"),
     "consent.on_upgrade": ("keep", "ask", "reset"),
     "consent.preselected": _FORBIDDEN,
+    "consent.off_switch": ("required",),
     "transport.cleartext": _FORBIDDEN,
     "transport.min_tls": ("1.2", "1.3"),
     "transport.user_ca": _FORBIDDEN,
@@ -97,8 +99,9 @@ def weaker(field: str, old: Any, new: Any) -> bool:
     Words have an order (``allowed`` < ``forbidden``, ``opt-out`` < ``opt-in`` < ``forbidden``,
     ``keep`` < ``ask`` < ``reset``, ``if-present`` < ``required``, TLS 1.2 < 1.3). Lists of demands
     must keep every item; lists of what is allowed (hosts, data, permissions) must not gain one; a
-    pinned host must stay pinned to the same keys or fewer and as long. Another
-    set of certificate authorities may be a larger one. Attestations have no order.
+    pinned host must stay pinned to the same keys or fewer and as long; a notice must keep its
+    languages and topics and gain no words that would do. Another set of certificate authorities may
+    be a larger one. Attestations have no order.
 
     >>> weaker("consent.mode", "forbidden", "opt-in")
     True
@@ -107,6 +110,8 @@ def weaker(field: str, old: Any, new: Any) -> bool:
         return _ORDER[field].index(new) < _ORDER[field].index(old)
     if field in _DEMANDS:
         return not set(old) <= set(new)
+    if field == "consent.notice":
+        return _says_less(old, new)
     if field == "certificate_authorities.reference":
         return bool(old != new)
     if field in ("data.allowed", "permissions.privileged", "certificate_authorities.also"):
@@ -116,6 +121,16 @@ def weaker(field: str, old: Any, new: Any) -> bool:
     if field == "transport.pins":
         return not all(_still_pinned(host, old, new) for host in {pin.host for pin in old})
     return False
+
+
+def _says_less(old: Notice, new: Notice) -> bool:
+    if not set(old.languages) <= set(new.languages):
+        return True
+    return any(
+        not set(new.names.get(topic, {}).get(language, ("",))) <= set(words)
+        for topic, by_language in old.names.items()
+        for language, words in by_language.items()
+    )
 
 
 def _still_pinned(host: str, old: Sequence[Pin], new: Sequence[Pin]) -> bool:

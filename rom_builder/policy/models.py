@@ -41,6 +41,7 @@ Occasion = Literal["fresh-install", "factory-reset"]
 Sending = Literal["registration", "contact-lookup", "upload", "analytics", "push"]
 Permission = Literal["forbidden", "allowed"]
 TlsVersion = Literal["1.2", "1.3"]
+Topic = Literal["data", "recipient", "off-switch"]
 Category = Literal[
     "imei",
     "imsi",
@@ -148,6 +149,12 @@ def _some(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+def _some_words(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise PydanticCustomError("empty", "an empty list of words is never met")
+    return values
+
+
 def _sha256(text: str) -> str:
     try:
         size = len(base64.b64decode(text, validate=True))
@@ -171,6 +178,11 @@ Id = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Host = Annotated[str, AfterValidator(_host), WithJsonSchema({"type": "string"})]
+Language = Annotated[
+    str,
+    AfterValidator(pattern("[a-z]{2,3}", "a language such as 'en' or 'zh' (ISO 639)")),
+    WithJsonSchema({"type": "string", "pattern": "^[a-z]{2,3}$"}),
+]
 Day = Annotated[date, BeforeValidator(_date)]
 Hosts = Annotated[tuple[Host, ...], AfterValidator(once)]
 Categories = Annotated[tuple[Category, ...], AfterValidator(once)]
@@ -183,6 +195,34 @@ class Section(Model):
     def _states_something(self) -> Any:
         if not self.model_fields_set:
             raise PydanticCustomError("nothing", "states no requirement; remove it or fill it")
+        return self
+
+
+class Notice(Model):
+    """The text that users are shown before they agree."""
+
+    languages: Annotated[tuple[Language, ...], AfterValidator(once)] = Field(
+        min_length=1, description="Languages in which the ROM must have it."
+    )
+    names: dict[Topic, dict[Language, Annotated[tuple[Text, ...], AfterValidator(_some_words)]]] = (
+        Field(
+            default={},
+            description="What it has to name, and for each language the words of which one has to "
+            "be in it; capital and small letters are the same.",
+        )
+    )
+
+    @model_validator(mode="after")
+    def _words_in_every_language(self) -> Any:
+        for topic, words in self.names.items():
+            for language in self.languages:
+                if language not in words:
+                    message = f"has no words for {language!r}, one of the languages"
+                    raise problem_at(("names", topic), words, message)
+            for language in words:
+                if language not in self.languages:
+                    message = f"{language!r} is none of the languages"
+                    raise problem_at(("names", topic, language), words, message)
         return self
 
 
@@ -209,6 +249,12 @@ class Consent(Section):
     )
     before: Annotated[tuple[Sending, ...], AfterValidator(once)] = Field(
         default=(), description="Kinds of traffic of which nothing is sent before consent."
+    )
+    off_switch: Literal["required"] | None = Field(
+        default=None, description="A control with which the user can turn the service off."
+    )
+    notice: Notice | None = Field(
+        default=None, description="What users are told before they agree, and in which languages."
     )
 
 

@@ -21,7 +21,17 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rom_builder.policy.messages import nearest
-from rom_builder.policy.models import Category, Hosts, Id, Model, Text, once, pattern, problem_at
+from rom_builder.policy.models import (
+    Category,
+    Hosts,
+    Id,
+    Language,
+    Model,
+    Text,
+    once,
+    pattern,
+    problem_at,
+)
 from rom_builder.policy.yaml import Document, load_yaml, validate
 
 PROFILE_SCHEMA = "rom-builder/profile/v1"
@@ -55,6 +65,9 @@ def _scalar(value: object) -> str | bool | int:
 Package = Annotated[str, AfterValidator(pattern(_PACKAGE, "a package name such as 'com.example'"))]
 DevicePath = Annotated[
     str, AfterValidator(pattern(_PATH, "a device path such as '/system/etc/example.xml'"))
+]
+Resource = Annotated[
+    str, AfterValidator(pattern(r"string/[\w.]+", "a string resource such as 'string/notice'"))
 ]
 Call = Annotated[str, AfterValidator(pattern(_CALL, "a method such as 'com.example.Client.send'"))]
 Value = Annotated[
@@ -211,6 +224,43 @@ class Source(Model):
     reads: Category = Field(description="What it returns.")
 
 
+class Box(Model):
+    """A control with which the user turns the service on and off, as code names it."""
+
+    string: Text = Field(
+        description="Key of the control, or the name under which code keeps whether it is ticked."
+    )
+
+
+class Upgrade(Model):
+    """Code that takes over what an earlier version of the service stored."""
+
+    string: Text = Field(description="A string constant that only this code uses, in full.")
+
+
+class NoticeText(Model):
+    """Where the text lies that users are shown before they agree.
+
+    A string resource of an app, or a text file of the device.
+    """
+
+    package: Package | None = Field(default=None, description="App that holds the text.")
+    resource: Resource | None = Field(
+        default=None, description="Its string resource, `string/consent_notice`."
+    )
+    file: DevicePath | None = Field(default=None, description="Or the text file that is the text.")
+    language: Language = Field(
+        default="en", description="Language of the file, or of the app's default resources."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Any:
+        in_app = (self.package is not None, self.resource is not None)
+        if in_app != ((self.file is None,) * 2):
+            raise problem_at((), {}, "needs package and resource, or file")
+        return self
+
+
 class Code(Model):
     """Anchors in the bytecode: strings, as names of classes change with every build."""
 
@@ -218,6 +268,13 @@ class Code(Model):
     sinks: tuple[Sink, ...] = Field(default=(), description="Where data leaves.")
     choices: tuple[Choice, ...] = Field(
         default=(), description="Where a user's choice is passed on; a constant there is none."
+    )
+    boxes: tuple[Box, ...] = Field(
+        default=(),
+        description="Controls with which the user turns the service on and off, as code names them.",
+    )
+    upgrades: tuple[Upgrade, ...] = Field(
+        default=(), description="Where the choice that an earlier version stored is taken over."
     )
     sources: tuple[Source, ...] = Field(
         default=(), description="Further methods that return personal data or identifiers."
@@ -271,6 +328,9 @@ class Profile(Model):
     )
     transport: tuple[Annotated[Binding, BeforeValidator(_bind)], ...] = Field(
         default=(), description="Places that decide on TLS."
+    )
+    notices: tuple[NoticeText, ...] = Field(
+        default=(), description="Texts that users are shown before they agree."
     )
     code: Code = Field(default=Code(), description="Anchors in the bytecode.")
     hosts: Hosts = Field(default=(), description="Hosts the service is known to contact.")

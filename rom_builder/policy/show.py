@@ -58,6 +58,9 @@ def _yaml(value: Any) -> str:
         return f"{{{items}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(map(_yaml, value))}]"
+    if isinstance(value, dict):
+        items = ", ".join(f"{key}: {_yaml(item)}" for key, item in value.items())
+        return f"{{{items}}}"
     if isinstance(value, date):
         return value.isoformat()
     text = str(value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from rom_builder.code_facts import AnchorFound, CodeRead, ConsentCheck, Outcome, Step
-from rom_builder.facts import Facts
+from rom_builder.facts import Facts, Reading
 from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Strength
+from rom_builder.rules.readings import code_examined
 from rom_builder.rules.rule import Case
 
 
@@ -32,6 +33,34 @@ def gates_found(case: Case, facts: Facts, sending: str) -> bool:
         found.methods
         for found in facts.of(AnchorFound, case.name)
         if found.role == "gate" and found.anchor in labels
+    )
+
+
+def anchors_found(case: Case, facts: Facts, role: str) -> tuple[Step, ...]:
+    """Return where the profile's anchors of one role are in the code."""
+    return tuple(
+        step
+        for found in facts.of(AnchorFound, case.name)
+        if found.role == role
+        for step in found.methods
+    )
+
+
+def controls_in_code(case: Case, facts: Facts, controls: Collection[Reading]) -> tuple[Step, ...]:
+    """Return where the code uses the controls of settings pages; empty unless it was all examined.
+
+    Every control has to be one that the profile also names as a box in code.
+    """
+    keys = {box.string for box in case.anatomy.code.boxes}
+    named = [keys & set(control.label.split()) for control in controls]
+    if not all(named) or not code_examined(case, facts):
+        return ()
+    labels = {f"string {key!r}" for found in named for key in found}
+    return tuple(
+        step
+        for found in facts.of(AnchorFound, case.name)
+        if found.role == "box" and found.anchor in labels
+        for step in found.methods
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
+from rom_builder.code_facts import DataRead
 from rom_builder.facts import Facts
-from rom_builder.findings import Finding, Layer, Status
+from rom_builder.findings import Finding, Layer, Severity, Status
+from rom_builder.rules.code_evidence import evidence
 from rom_builder.rules.readings import effective, evidence_of, judge_list
 from rom_builder.rules.rule import Case, rule
 
@@ -59,7 +62,9 @@ def forbidden_data(case: Case, facts: Facts) -> Iterator[Finding]:
 def undeclared_data(case: Case, facts: Facts) -> Iterator[Finding]:
     """The list of what the service may send is not longer than the policy's.
 
-    Only a configuration that the service obeys can show it; otherwise the answer is unknown.
+    Only a configuration that the service obeys can show it; otherwise the answer is unknown. What
+    the code that assembles a request reads, and the policy neither allows nor forbids, earns a
+    warning: that it is read there does not prove that it is sent (what is forbidden is ROM303's).
     """
     data = case.demand.data
     if data is None or not data.allowed:
@@ -80,4 +85,18 @@ def undeclared_data(case: Case, facts: Facts) -> Iterator[Finding]:
     else:
         yield case.finding(
             Status.PASS, "the configuration allows nothing more", evidence_of(stated)
+        )
+    read: dict[str, list[DataRead]] = defaultdict(list)
+    for each in facts.of(DataRead, case.name):
+        if each.category not in (*data.allowed, *data.forbidden):
+            read[each.category].append(each)
+    for category, reads in sorted(read.items()):
+        sinks = ", ".join(sorted({each.sink for each in reads}))
+        yield case.finding(
+            Status.FAIL,
+            f"the code for {sinks} reads {category}, which the policy neither allows nor forbids",
+            tuple(dict.fromkeys(e for each in reads for e in evidence(each.steps[-1:]))),
+            layer=Layer.CODED,
+            severity=Severity.WARNING,
+            selector=category,
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rom_builder.code_facts import BoxTicked
 from rom_builder.facts import Facts
-from rom_builder.findings import Finding, Status, Strength
+from rom_builder.findings import Finding, Layer, Status, Strength
+from rom_builder.rules.code_evidence import controls_in_code, evidence
 from rom_builder.rules.readings import effective, evidence_of
 from rom_builder.rules.rule import Case, rule
 
@@ -24,6 +26,10 @@ def preselected_consent(case: Case, facts: Facts) -> Iterator[Finding]:
     A preference of the service whose ``android:defaultValue`` is its on value is shown ticked, and so
     fails whatever the code does with it. That none is ticked in a resource does not pass by itself:
     code may tick the box. An effective setting that says so passes.
+
+    Where the profile names the boxes as code does, code that takes a box for ticked while nothing is
+    stored, or ticks it whatever it finds, fails. It passes if the code of a box that no resource ticks
+    was examined and does neither. That a box shows a state which was tested before is no ticking.
     """
     consent = case.demand.consent
     if consent is None or consent.preselected != "forbidden":
@@ -37,6 +43,8 @@ def preselected_consent(case: Case, facts: Facts) -> Iterator[Finding]:
         *(r for r in decisive if r.values != ("forbidden",)),
         *(r for r in shown if r.on is True),
     )
+    by_code = tuple(facts.of(BoxTicked, case.name))
+    used = controls_in_code(case, facts, shown)
     if ticked:
         yield case.finding(
             Status.FAIL,
@@ -45,9 +53,25 @@ def preselected_consent(case: Case, facts: Facts) -> Iterator[Finding]:
         )
     elif decisive:
         yield case.finding(Status.PASS, "no consent control is pre-ticked", evidence_of(decisive))
-    else:
+    elif not used or not shown:
         yield case.finding(
             Status.UNKNOWN,
             "no consent control is ticked in a resource; code may tick one",
             evidence_of((*stated, *shown)),
+        )
+    if by_code:
+        yield case.finding(
+            Status.FAIL,
+            f"code ticks the control {by_code[0].box} before the user chose",
+            evidence(each.step for each in by_code),
+            layer=Layer.CODED,
+            selector="code",
+        )
+    elif used and shown and not ticked and not decisive:
+        yield case.finding(
+            Status.PASS,
+            "no consent control is ticked in a resource, nor by the code that shows it",
+            (*evidence_of(shown), *evidence(used)),
+            layer=Layer.CODED,
+            selector="code",
         )

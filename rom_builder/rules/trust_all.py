@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rom_builder.code_facts import CodeRead, TrustAll
 from rom_builder.facts import Facts
 from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Strength
-from rom_builder.rules.code_evidence import unread_code
+from rom_builder.rules.code_evidence import evidence, unread_code
 from rom_builder.rules.rule import Case, rule
 
 
@@ -23,9 +23,9 @@ def trust_all(case: Case, facts: Facts) -> Iterator[Finding]:
     """Encryption to whoever answers protects from nobody.
 
     Looked for are trust managers that neither throw nor call anything, verifiers of host names that
-    always say yes, and the platform's verifier that allows all. What nothing that the system starts
-    can lead to is dead code and earns a warning. A checker that is wrong in another way is not
-    seen.
+    always say yes, and the platform's verifier that allows all. One way to each from what the system
+    starts is shown; what nothing leads to is dead code and earns a warning. A checker that is wrong
+    in another way is not seen.
     """
     transport = case.demand.transport
     if transport is None or transport.cleartext != "forbidden":
@@ -39,13 +39,14 @@ def trust_all(case: Case, facts: Facts) -> Iterator[Finding]:
             for each in found
             if each.reachable is live
         )
+        ways = tuple(step for each in found if each.reachable is live for step in each.way)
         if places:
             yield case.finding(
                 Status.FAIL,
                 ("one place accepts" if len(places) == 1 else f"{len(places)} places accept")
                 + " any certificate or host name"
                 + ("" if live else ", in code that nothing leads to"),
-                places,
+                (*places, *evidence(dict.fromkeys(ways))),
                 layer=Layer.CODED,
                 severity=Severity.ERROR if live else Severity.WARNING,
                 selector="live" if live else "dead",

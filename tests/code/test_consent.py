@@ -13,9 +13,15 @@ from .look_alikes import BOOT, SERVICE, scope
 GATES = (Gate(string="consent_given"),)
 
 
-def follow(name: str, *, automatic: bool = False, gates: tuple[Gate, ...] = GATES) -> Findings:
+def follow(
+    name: str,
+    *,
+    automatic: bool = False,
+    gates: tuple[Gate, ...] = GATES,
+    sink: str = "externalId",
+) -> Findings:
     app = scope(name, SERVICE, BOOT) if name.startswith("boot") else scope(name)
-    (site,) = app.uses.strings["externalId"]
+    (site,) = app.uses.strings[sink]
     paths = PathsTo(app, Gates(app, gates), frozenset(range(len(gates))), automatic)
     return paths.follow(app.bodies[site.method], [site.address])
 
@@ -23,21 +29,40 @@ def follow(name: str, *, automatic: bool = False, gates: tuple[Gate, ...] = GATE
 @pytest.mark.parametrize(
     "name",
     ["gate_dominates", "gate_negated_twice", "gate_through_local", "gate_wrapped", "gate_in_caller",
-     "exception_path_ends", "loop_gate_each_time", "runnable", "own_interface"],
+     "exception_path_ends", "loop_gate_each_time", "loop_gate_before", "runnable", "own_interface",
+     "switch_asked", "switch_on_answer", "early_return", "two_sinks_behind_gate", "flattened", "jumps"],
 )  # fmt: skip
 def test_consent_on_every_path_is_found(name: str) -> None:
     found = follow(name)
     assert found.outcome is Outcome.ASKED
-    assert [step.text for step in found.asked] == [
+    assert {step.text for step in found.asked} == {
         "com.example.LookupService.onHandleIntent goes on only if it is allowed"
+    }
+
+
+def test_consent_may_be_asked_for_in_the_method_that_is_called() -> None:
+    found = follow("gate_in_callee")
+    assert found.outcome is Outcome.ASKED
+    assert [step.text for step in found.asked] == [
+        "com.example.Sending.sendIfAllowed goes on only if it is allowed"
     ]
+
+
+def test_one_gate_before_two_sinks_counts_for_what_stands_behind_it() -> None:
+    for name, outcome in (
+        ("two_sinks_behind_gate", Outcome.ASKED),
+        ("two_sinks_one_gate", Outcome.NOT_ASKED),
+    ):
+        assert follow(name).outcome is Outcome.ASKED
+        assert follow(name, sink="simId").outcome is outcome
 
 
 @pytest.mark.parametrize(
     "name",
     ["gate_on_one_path", "gate_after_sink", "gate_result_ignored", "gate_inverted",
      "writer_is_no_gate", "gate_always_yes", "exception_path", "loop_gate_at_end", "switch", "runnable_not_asked",
-     "gate_in_one_caller", "handler_sent"],
+     "gate_in_one_caller", "handler_sent", "early_return_of_others", "gate_in_callee_ignored",
+     "flattened_not_asked"],
 )  # fmt: skip
 def test_a_path_without_consent_is_shown_from_its_start(name: str) -> None:
     found = follow(name)

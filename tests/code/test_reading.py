@@ -267,3 +267,12 @@ def test_damage_leaves_a_report(tmp_path: Path, name: str) -> None:
         facts = list(read_service_code(rom, Packages(rom), profile, libraries))
         (read,) = [fact for fact in facts if isinstance(fact, CodeRead)]
         assert bool(read.unread) == bool(rom.unread)
+
+
+def test_the_way_to_code_that_trusts_all_is_shown(tmp_path: Path) -> None:
+    live, dead = findings(tmp_path, "trust_all")["ROM209"]
+    assert [e.text for e in live.evidence] == [
+        "com.example.Live.checkServerTrusted checks no certificate",
+        "the system can call com.example.LookupService.onHandleIntent",
+    ]
+    assert [e.text for e in dead.evidence] == ["com.example.Dead.verify accepts any host name"]

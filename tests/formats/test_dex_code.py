@@ -49,7 +49,7 @@ def test_dexdump_sees_the_same_instructions(path: Path) -> None:
     theirs = 0
     for line in listing.splitlines():
         match = re.match(r"([0-9a-f]{6}): .*\|[0-9a-f]{4}: (\S+)(.*)", line)
-        if not match or match[2] == "packed-switch-data":
+        if not match or match[2].endswith("-switch-data"):
             continue
         theirs += 1
         each = mine.pop(int(match[1], 16))

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rom_builder.errors import PolicyError
 from rom_builder.policy.load import Policies, load_policies, shipped
 from rom_builder.policy.merge import _DEMANDS, _ORDER, weaker
-from rom_builder.policy.models import Pin, RomPolicy, Section, ServicePolicy
+from rom_builder.policy.models import Notice, Pin, RomPolicy, Section, ServicePolicy
 from rom_builder.policy.profile import Binding
 
 from .conftest import BINDINGS, Write
@@ -231,6 +231,13 @@ def _pin(host: str, key: str, year: int) -> Pin:
     return Pin(host=host, sha256=key * 43 + "=", expires=date(year, 1, 1))
 
 
+def _notice(*languages: str, **words: tuple[str, ...]) -> Notice:
+    spoken = languages or ("en",)
+    return Notice.model_validate(
+        {"languages": spoken, "names": {t: dict.fromkeys(spoken, w) for t, w in words.items()}}
+    )
+
+
 @pytest.mark.parametrize(
     ("field", "old", "new", "is_weaker"),
     [
@@ -253,6 +260,12 @@ def _pin(host: str, key: str, year: int) -> Pin:
         ("transport.pins", (_pin("a.com", "A", 2027),), (_pin("a.com", "A", 2026),), True),
         ("transport.pins", (_pin("a.com", "A", 2027),), (_pin("a.com", "E", 2027),), True),
         ("transport.pins", (), (_pin("a.com", "A", 2027),), False),
+        ("consent.notice", _notice(data=("a", "b")), _notice(data=("a",)), False),
+        ("consent.notice", _notice(data=("a",)), _notice(data=("a", "b")), True),
+        ("consent.notice", _notice(data=("a",)), _notice(data=("a",), recipient=("x",)), False),
+        ("consent.notice", _notice(data=("a",)), _notice(), True),
+        ("consent.notice", _notice("en", "zh"), _notice("en"), True),
+        ("consent.notice", _notice("en"), _notice("en", "zh"), False),
         ("attested.retention", "a", "b", False),
     ],
 )
@@ -271,6 +284,7 @@ def _fields(model: type[BaseModel], prefix: str = "") -> set[str]:
 
 def test_every_requirement_has_a_strength() -> None:
     lists = {"transport.hosts", "transport.pins", "data.allowed", "permissions.privileged"}
+    lists.add("consent.notice")
     known = set(_ORDER) | _DEMANDS | lists
     known |= {"certificate_authorities.reference", "certificate_authorities.also"}
     assert _fields(ServicePolicy) | _fields(RomPolicy) == known | {"profile", "attested"}
