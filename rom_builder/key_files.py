@@ -2,8 +2,8 @@
 
 A key file is PEM, PKCS#8 in DER (``.pk8``) or PKCS#12, encrypted or not. Passphrases come from a
 file, an environment variable or a prompt, never from an argument. No message and no ``repr`` here
-holds key material or a passphrase. Python cannot wipe memory: a key that must not be stolen from a
-running process belongs in an HSM.
+holds key material or a passphrase, and a process that read some leaves no core dump. Python cannot
+wipe memory: a key that must not be stolen from a running process belongs in an HSM.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import resource
 import secrets
 import stat
 from collections.abc import Callable
@@ -44,6 +45,7 @@ from rom_builder.formats.der import (
     der,
     der_integer,
 )
+from rom_builder.key_encryption import weaknesses
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -85,6 +87,32 @@ class PassphraseFile:
 _variables: dict[str, bytes] = {}
 
 
+def without_core_dumps() -> None:
+    """Keep this process from leaving its memory in a file: it is about to hold a secret."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def take_variable(name: str) -> bytes:
+    """Return a secret environment variable, taken away so that no child process inherits it.
+
+    Raises:
+        SigningError: It is not set, or empty.
+    """
+    without_core_dumps()
+    value = os.environ.pop(name, None)
+    if value is not None:
+        _variables[name] = os.fsencode(value)
+    if name not in _variables:
+        raise SigningError(f"the environment variable {name} is not set")
+    if not _variables[name]:
+        raise SigningError(
+            f"the environment variable {name} is empty",
+            hint="a CI gives no secrets to pull requests from forks",
+        )
+    return _variables[name]
+
+
 @dataclass(frozen=True, slots=True)
 class PassphraseVariable:
     """An environment variable; reading takes it away so that no child process inherits it."""
@@ -92,12 +120,7 @@ class PassphraseVariable:
     name: str
 
     def read(self) -> bytes:
-        value = os.environ.pop(self.name, None)
-        if value is not None:
-            _variables[self.name] = os.fsencode(value)
-        if self.name not in _variables:
-            raise SigningError(f"the environment variable {self.name} is not set")
-        return _variables[self.name]
+        return take_variable(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +130,44 @@ class PassphrasePrompt:
     ask: Callable[[], str] = field(repr=False)
 
     def read(self) -> bytes:
+        without_core_dumps()
         return self.ask().encode()
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """What a key file holds: the key, and the certificate beside it if the file has one."""
+    """What a key file holds.
+
+    Attributes:
+        private_key: The key.
+        certificate: The certificate beside it, if the file has one.
+        weaknesses: What is weak in how it is encrypted.
+    """
 
     private_key: PrivateKey = field(repr=False)
     certificate: x509.Certificate | None
+    weaknesses: tuple[str, ...] = ()
 
 
-def read_private(path: Path, what: str = "key file") -> bytes:
+def read_private(path: Path, what: str = "key file", *, readable_by_others: bool = False) -> bytes:
     """Return the content of a small file that nobody but its owner may read.
+
+    Args:
+        path: The file.
+        what: Its kind, for messages.
+        readable_by_others: Take it even if group or others may read it.
 
     Raises:
         SigningError: Missing, unreadable, too large, or open to group or others.
     """
+    without_core_dumps()
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            if status.st_uid not in (os.geteuid(), 0):
+            if status.st_uid not in (os.geteuid(), 0) and not readable_by_others:
                 raise SigningError(f"{path}: this {what} belongs to another user")
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            readable = stat.S_ISREG(status.st_mode) and status.st_mode & 0o077
+            if readable and not readable_by_others:
                 raise SigningError(
                     f"{path}: others can read this {what} (mode {status.st_mode & 0o777:04o})",
                     hint=f"chmod 600 {path}",
@@ -142,18 +180,22 @@ def read_private(path: Path, what: str = "key file") -> bytes:
     return data
 
 
-def read_key_file(path: Path, passphrase: PassphraseSource | None = None) -> KeyFile:
+def read_key_file(
+    path: Path, passphrase: PassphraseSource | None = None, *, readable_by_others: bool = False
+) -> KeyFile:
     """Return what a key file holds.
 
     Args:
         path: The file.
         passphrase: Read only if the file is encrypted.
+        readable_by_others: Take it even if group or others may read it.
 
     Raises:
         SigningError: Missing, readable by others, not a key file, encrypted and no or the wrong
             passphrase given, or a key that is neither RSA nor EC.
     """
-    return parse_key_file(read_private(path), str(path), passphrase)
+    data = read_private(path, readable_by_others=readable_by_others)
+    return parse_key_file(data, str(path), passphrase)
 
 
 def parse_key_file(data: bytes, name: str, passphrase: PassphraseSource | None = None) -> KeyFile:
@@ -172,7 +214,7 @@ def parse_key_file(data: bytes, name: str, passphrase: PassphraseSource | None =
     key, certificate = found
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
         raise SigningError(f"{name}: the key is neither RSA nor EC")
-    return KeyFile(key, certificate)
+    return KeyFile(key, certificate, weaknesses(data))
 
 
 _Loaded = tuple[PrivateKeyTypes | None, x509.Certificate | None]

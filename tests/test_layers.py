@@ -43,6 +43,7 @@ ROWS = [
     {"containers"},
     {"keys"},
     {"key_files"},
+    {"key_encryption"},
     {"facts", "edits"},
     {"code_facts", "hygiene_facts", "config"},
     {"findings", "policy"},

@@ -1,6 +1,6 @@
 """The places a private key can live, one each, behind a URI.
 
-``file:ota.pem`` and ``dev:ota`` are such URIs. A signer sees a digest, never what was hashed. A
+``file:ota.pem`` and ``pkcs11:object=ota`` are such URIs. A signer sees a digest, never what was hashed. A
 scheme is a module that registers its opener::
 
     @REGISTRY.register("file")
@@ -9,14 +9,22 @@ scheme is a module that registers its opener::
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cryptography import x509
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphraseSource
+from rom_builder.key_files import PassphraseSource, PublicKey
 from rom_builder.registry import Registry
-from rom_builder.signers.signer import CheckedSigner, KeyReference, Opener, checked
+from rom_builder.signers.signer import (
+    Allowance,
+    CheckedSigner,
+    KeyReference,
+    Opener,
+    checked,
+    public_key_of,
+)
 
 REGISTRY: Registry[Opener] = Registry(__name__)
 
@@ -25,26 +33,49 @@ def open_signer(
     uri: str,
     certificate: x509.Certificate | None = None,
     *,
+    public_key: PublicKey | None = None,
+    fingerprint: str | None = None,
     passphrase: PassphraseSource | None = None,
     folder: Path = Path(),
+    allowed: frozenset[Allowance] = frozenset(),
 ) -> CheckedSigner:
-    """Open the signer behind a URI and make sure that it has the certificate's key.
+    """Open the signer behind a URI and make sure that it has the right key.
 
     Args:
         uri: ``scheme:reference``; the schemes are the keys of :data:`REGISTRY`.
         certificate: The certificate whose key it must be; None takes the one kept beside the key.
-        passphrase: Where the passphrase comes from, if the key needs one.
+        public_key: The key that it must be.
+        fingerprint: SHA-256 of the SubjectPublicKeyInfo of the key that it must be.
+        passphrase: Where the passphrase or PIN comes from, if the key needs one.
         folder: What a relative path in ``uri`` starts from.
+        allowed: What is let through that is refused otherwise.
 
     Raises:
-        SigningError: The scheme is unknown, the key cannot be had, there is no certificate, or it
-            is not this key's.
+        SigningError: The scheme is unknown, the key cannot be had, nothing says which key it must
+            be, or it is another.
     """
+    shown = without_secret(uri)
     scheme, colon, reference = uri.partition(":")
     if not colon or scheme not in REGISTRY:
         raise SigningError(
-            f"{uri}: a signer is one of {', '.join(f'{name}:…' for name in REGISTRY)}",
-            hint=f"file:{uri}" if not colon else None,
+            f"{shown}: a signer is one of {', '.join(f'{name}:…' for name in REGISTRY)}",
+            hint=f"file:{shown}" if not colon else None,
         )
-    signer = REGISTRY[scheme](KeyReference(uri, reference, folder, passphrase))
-    return checked(signer, certificate or signer.certificate, uri)
+    expected = public_key_of(certificate) if certificate is not None else public_key
+    signer = REGISTRY[scheme](KeyReference(shown, reference, folder, passphrase, expected, allowed))
+    return checked(
+        signer,
+        certificate or signer.certificate,
+        shown,
+        public_key=public_key,
+        fingerprint=fingerprint,
+    )
+
+
+def without_secret(uri: str) -> str:
+    """Return a signer URI as it may be shown.
+
+    >>> without_secret("pkcs11:object=ota?pin-value=1234")
+    'pkcs11:object=ota?pin-value=…'
+    """
+    return re.sub(r"(pin-value=)[^&;?]*", r"\1…", uri, flags=re.IGNORECASE)

@@ -14,5 +14,7 @@ def open_file(reference: KeyReference) -> Signer:
     Raises:
         SigningError: See :func:`rom_builder.key_files.read_key_file`.
     """
-    found = read_key_file(reference.folder / reference.reference, reference.passphrase)
-    return KeySigner(found.private_key, found.certificate)
+    path = reference.folder / reference.reference
+    readable = "key-readable-by-others" in reference.allowed
+    found = read_key_file(path, reference.passphrase, readable_by_others=readable)
+    return KeySigner(found.private_key, found.certificate, remarks=found.weaknesses)

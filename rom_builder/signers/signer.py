@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +11,28 @@ from typing import Literal, Protocol
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from rom_builder.errors import SigningError
 from rom_builder.key_files import PassphraseSource, PrivateKey, PublicKey
+from rom_builder.keys import spki_sha256
 
 SigningDigest = Literal["sha256", "sha512"]
 """What may be signed: SHA-1 is verified where devices still do, but never signed."""
 
 _HASHES: dict[str, hashes.HashAlgorithm] = {"sha256": hashes.SHA256(), "sha512": hashes.SHA512()}
+
+DIGEST_INFO: dict[SigningDigest, bytes] = {
+    "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
+    "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
+}
+"""What PKCS#1 v1.5 puts before a digest (RFC 8017, 9.2, note 1)."""
+
+Allowance = Literal["inline-pin", "key-readable-by-others"]
+"""What a signing profile may allow for a key that is refused otherwise."""
+
+PROBE = hashlib.sha256(b"rom-builder asks a signer which key it has; this signs nothing").digest()
+"""A digest that is signed only to see whose signature comes back."""
 
 
 class Signer(Protocol):
@@ -39,6 +53,11 @@ class Signer(Protocol):
         """Whether it is a throw-away key that must not sign a release."""
         ...
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What its owner should mend, such as a weakly encrypted key file."""
+        ...
+
     def sign_digest(self, digest: bytes, algorithm: SigningDigest = "sha256") -> bytes:
         """Return an RSA PKCS#1 v1.5 signature, or an ECDSA one in DER, over a digest.
 
@@ -53,16 +72,20 @@ class KeyReference:
     """What a scheme's opener is given.
 
     Attributes:
-        uri: The whole URI, for messages.
+        uri: The whole URI without a secret that may stand in it, for messages.
         reference: What stands after the scheme.
         folder: What a relative path starts from.
         passphrase: Where a passphrase or PIN comes from.
+        expected: The public key that it must be, if that is known before the signer is asked.
+        allowed: What is let through that is refused otherwise.
     """
 
     uri: str
-    reference: str
+    reference: str = field(repr=False)
     folder: Path
     passphrase: PassphraseSource | None
+    expected: PublicKey | None = None
+    allowed: frozenset[Allowance] = frozenset()
 
 
 Opener = Callable[[KeyReference], Signer]
@@ -75,6 +98,7 @@ class KeySigner:
     private_key: PrivateKey = field(repr=False)
     certificate: x509.Certificate | None = None
     development: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def public_key(self) -> PublicKey:
@@ -89,19 +113,43 @@ class KeySigner:
 
 @dataclass(frozen=True, slots=True)
 class CheckedSigner:
-    """A signer that lets no signature out which its certificate's key does not verify."""
+    """A signer that lets no signature out which the expected key does not verify.
+
+    Attributes:
+        signer: Has the key.
+        public_key: The key that was expected, and that the signer has.
+        uri: Where the key is, for messages.
+        given: The certificate of the key; roles whose signatures carry none do without.
+    """
 
     signer: Signer = field(repr=False)
-    certificate: x509.Certificate
+    public_key: PublicKey
     uri: str
+    given: x509.Certificate | None = None
 
     @property
-    def public_key(self) -> PublicKey:
-        return self.signer.public_key
+    def certificate(self) -> x509.Certificate:
+        """The certificate of the key.
+
+        Raises:
+            SigningError: Only the public key is known.
+        """
+        if self.given is None:
+            raise SigningError(
+                f"{self.uri}: no certificate lies beside this key, and what it signs needs one",
+                hint="name the certificate in the signing profile",
+            )
+        return self.given
 
     @property
     def development(self) -> bool:
+        """Whether it is a throw-away key that must not sign a release."""
         return self.signer.development
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the key's owner should mend, each with the place of the key."""
+        return tuple(f"{self.uri}: {remark}" for remark in self.signer.remarks)
 
     def sign_digest(self, digest: bytes, algorithm: SigningDigest = "sha256") -> bytes:
         """Return a verified signature over a digest; see :meth:`Signer.sign_digest`.
@@ -113,35 +161,97 @@ class CheckedSigner:
         if algorithm not in _HASHES or len(digest) != _HASHES[algorithm].digest_size:
             raise ValueError(f"{len(digest)} bytes are no {algorithm} digest")
         signature = self.signer.sign_digest(digest, algorithm)
-        prehashed = utils.Prehashed(_HASHES[algorithm])
-        key = self.public_key
-        try:
-            if isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, digest, ec.ECDSA(prehashed))
-            else:
-                key.verify(signature, digest, padding.PKCS1v15(), prehashed)
-        except InvalidSignature:
+        if not verifies(self.public_key, signature, digest, algorithm):
+            size = signature_size(self.public_key)
+            rsa_key = isinstance(self.public_key, rsa.RSAPublicKey)
+            wrong_size = len(signature) != size if rsa_key else len(signature) > size
             raise SigningError(
-                f"{self.uri}: the signer returned something that its key does not verify"
-            ) from None
+                f"{self.uri}: the signer returned {len(signature)} bytes; a signature of this key "
+                f"has {size}{'' if rsa_key else ' or fewer'}"
+                if wrong_size
+                else f"{self.uri}: the signer returned something that its key does not verify",
+                hint="it may have signed with another key, or hashed the digest once more",
+            )
         return signature
 
+    def probe(self) -> None:
+        """Let it sign a digest of nothing, to see whether it can and has the right key.
 
-def checked(signer: Signer, certificate: x509.Certificate | None, uri: str) -> CheckedSigner:
-    """Tie a signer to its certificate.
+        Raises:
+            SigningError: As :meth:`sign_digest`.
+        """
+        self.sign_digest(PROBE)
+
+
+def verifies(key: PublicKey, signature: bytes, digest: bytes, algorithm: SigningDigest) -> bool:
+    """Say whether a signature over a digest is that of a key."""
+    prehashed = utils.Prehashed(_HASHES[algorithm])
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(prehashed))
+        else:
+            key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def signature_size(key: PublicKey) -> int:
+    """Return the bytes of a signature of this key; of an ECDSA one in DER, at most.
+
+    >>> signature_size(ec.generate_private_key(ec.SECP256R1()).public_key())
+    72
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        return (key.key_size + 7) // 8
+    # SEQUENCE of two INTEGERs, each with one more byte where the highest bit is set.
+    numbers = 2 * (2 + (key.curve.key_size + 7) // 8 + 1)
+    return numbers + (2 if numbers < 0x80 else 3)
+
+
+def checked(
+    signer: Signer,
+    certificate: x509.Certificate | None,
+    uri: str,
+    *,
+    public_key: PublicKey | None = None,
+    fingerprint: str | None = None,
+) -> CheckedSigner:
+    """Tie a signer to the key that it must have.
+
+    Args:
+        signer: Has some key.
+        certificate: Of the key that it must have.
+        uri: Where the key is, for messages.
+        public_key: The key that it must have.
+        fingerprint: SHA-256 of the SubjectPublicKeyInfo of the key that it must have.
 
     Raises:
-        SigningError: There is no certificate, or its key is not the signer's.
+        SigningError: Nothing says which key it must have, or it has another.
     """
-    if certificate is None:
+    if certificate is None and public_key is None and fingerprint is None:
         raise SigningError(
             f"{uri}: no certificate lies beside this key",
             hint="name the certificate in the signing profile",
         )
+    found = signer.public_key
+    for what, same in (
+        ("certificate", certificate is None or found == public_key_of(certificate)),
+        ("public key", public_key is None or found == public_key),
+        ("fingerprint", fingerprint is None or spki_sha256(found) == fingerprint),
+    ):
+        if not same:
+            raise SigningError(
+                f"{uri}: the key is not that of the {what}",
+                hint=f"its fingerprint is {spki_sha256(found)}",
+            )
+    return CheckedSigner(signer, found, uri, certificate)
+
+
+def public_key_of(certificate: x509.Certificate) -> PublicKey | None:
+    """Return the key of a certificate, None if it is of a kind that nothing here signs with."""
     try:
-        same = signer.public_key == certificate.public_key()
+        key = certificate.public_key()
     except (UnsupportedAlgorithm, ValueError):
-        same = False
-    if not same:
-        raise SigningError(f"{uri}: the key is not that of the certificate")
-    return CheckedSigner(signer, certificate, uri)
+        return None
+    return key if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else None

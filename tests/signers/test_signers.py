@@ -150,12 +150,12 @@ def test_a_passphrase_variable_is_taken_out_of_the_environment(
 
 @pytest.mark.parametrize("uri", ["ota.pem", "nowhere:ota", "", ":x"])
 def test_an_unknown_scheme_names_the_known_ones(uri: str) -> None:
-    with pytest.raises(SigningError, match="dev:…, file:…"):
+    with pytest.raises(SigningError, match="dev:…, env:…, .*file:…"):
         open_signer(uri)
 
 
 def test_every_scheme_says_what_it_opens() -> None:
-    assert {"dev", "file"} <= set(REGISTRY)
+    assert {"dev", "env", "file"} <= set(REGISTRY)
     assert all(opener.__doc__ for opener in REGISTRY.values())
 
 
