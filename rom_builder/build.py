@@ -101,7 +101,7 @@ def build(
     """
     for key in (signer, avb, apk):
         if key is not None:
-            refuse_public_key(key.certificate, allow_public_key=allow_public_key)
+            refuse_public_key(key.public_key, allow_public_key=allow_public_key)
     step("open")
     rom = open_rom(base)
     if output.exists() and output.resolve() == base.resolve():

@@ -32,21 +32,30 @@ from rom_builder.resources import data_folder
 DEVELOPMENT = "rom-builder development key"
 """What the subject of a throw-away certificate begins with, so that nobody takes it for another."""
 
-Role = Literal["ota", "avb", "apk"]
-ROLES: tuple[Role, ...] = ("ota", "avb", "apk")
+Role = Literal["ota", "payload", "avb", "apk", "apex", "attestation"]
+ROLES: tuple[Role, ...] = ("ota", "payload", "avb", "apk", "apex", "attestation")
+"""What a key signs. A profile may have one for a part of a role: ``avb.vbmeta_system``."""
 
 VALIDITY = timedelta(days=10_000)
 """How long a new certificate is valid, as AOSP's ``make_key`` has it; devices never look."""
 
+_RECOVERY = ("rsa-2048", "rsa-4096", "p256")
+_SIGNING = ("rsa-3072", "rsa-4096", "p256", "p384")
 _KINDS: dict[Role, tuple[str, ...]] = {
-    "ota": ("rsa-2048", "rsa-4096", "p256"),
+    "ota": _RECOVERY,
+    "payload": _RECOVERY,
     "avb": ("rsa-2048", "rsa-4096", "rsa-8192"),
-    "apk": ("rsa-2048", "rsa-3072", "rsa-4096", "p256", "p384"),
+    "apk": ("rsa-2048", *_SIGNING),
+    "apex": ("rsa-4096",),
+    "attestation": _SIGNING,
 }
 _WHY: dict[Role, str] = {
     "ota": "recovery takes no other, and one such certificate in otacerts.zip drops all",
+    "payload": "update_engine takes no other, and its certificate stands in otacerts.zip too",
     "avb": "Android Verified Boot 2.0 has no other algorithm",
     "apk": "APK Signature Scheme v2 has no other, or it would be weak",
+    "apex": "AOSP's apexer signs the image in it with SHA256_RSA4096",
+    "attestation": "what vouches for others should be strong",
 }
 
 
@@ -100,16 +109,21 @@ def spki_sha256(key: PublicKeyTypes) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
-def refuse_public_key(certificate: x509.Certificate, *, allow_public_key: bool) -> None:
+def refuse_public_key(key: PublicKeyTypes, *, allow_public_key: bool, name: str = "") -> None:
     """Refuse to sign with a key that everyone has.
+
+    Args:
+        key: The public half.
+        allow_public_key: Let it through.
+        name: What the key is called, for the message.
 
     Raises:
         SigningError: It is publicly known and that is not allowed.
     """
-    known = publicly_known(spki_sha256(certificate.public_key()))
+    known = publicly_known(spki_sha256(key))
     if known is not None and not allow_public_key:
         raise SigningError(
-            f"the key of this certificate is publicly known: {', '.join(known.names)}",
+            f"{name or 'this key'}: publicly known: {', '.join(known.names)}",
             hint="everyone can sign with it; make one with `rom-builder keys new`",
         )
 
@@ -166,7 +180,11 @@ def certificate_facts(certificate: x509.Certificate, name: str) -> KeyFacts:
         cert_sha256=facts.cert_sha256,
         not_after=facts.not_after,
         weaknesses=weaknesses,
-        unfit={**of_key.unfit, "ota": tuple(recovery_fitness(certificate))},
+        unfit={
+            **of_key.unfit,
+            "ota": tuple(recovery_fitness(certificate)),
+            "payload": tuple(recovery_fitness(certificate)),
+        },
     )
 
 
@@ -175,13 +193,19 @@ def key_facts(key: PublicKeyTypes, name: str) -> KeyFacts:
     fingerprint = spki_sha256(key)
     weaknesses = []
     avb: tuple[str, ...] = ("AVB takes RSA only",)
+    apex: tuple[str, ...] = ("an APEX is signed with RSA-4096",)
     apk: tuple[str, ...] = ("APK signatures take RSA and EC P-256, P-384 and P-521",)
+    attestation: tuple[str, ...] = (
+        "attestations are signed with RSA and EC P-256, P-384 and P-521",
+    )
     if isinstance(key, rsa.RSAPublicKey):
         exponent = key.public_numbers().e
-        kind, apk = f"RSA-{key.key_size} e={exponent}", ()
+        kind, apk, attestation = f"RSA-{key.key_size} e={exponent}", (), ()
         avb = () if key.key_size in (2048, 4096, 8192) else ("AVB takes RSA-2048, -4096 and -8192",)
         if exponent != 65537:
             avb += ("AVB takes the exponent 65537",)
+        if key.key_size == 4096:
+            apex = avb
         if key.key_size < 2048:
             weaknesses.append(f"RSA with {key.key_size} bits")
         if exponent < 65537:
@@ -189,7 +213,7 @@ def key_facts(key: PublicKeyTypes, name: str) -> KeyFacts:
     elif isinstance(key, ec.EllipticCurvePublicKey):
         kind = f"EC {_CURVES.get(key.curve.name, key.curve.name)}"
         if key.curve.name in _CURVES:
-            apk = ()
+            apk = attestation = ()
         if key.curve.key_size < 224:
             weaknesses.append(f"EC with {key.curve.key_size} bits")
     else:
@@ -203,7 +227,14 @@ def key_facts(key: PublicKeyTypes, name: str) -> KeyFacts:
         not_after=None,
         known=publicly_known(fingerprint),
         weaknesses=tuple(weaknesses),
-        unfit={"ota": tuple(recovery_key_fitness(key)), "avb": avb, "apk": apk},
+        unfit={
+            "ota": tuple(recovery_key_fitness(key)),
+            "payload": tuple(recovery_key_fitness(key)),
+            "avb": avb,
+            "apk": apk,
+            "apex": apex,
+            "attestation": attestation,
+        },
     )
 
 
@@ -219,7 +250,7 @@ def new_key(role: Role, kind: str, *, subject: str = "rom-builder") -> NewKey:
     """Make a key that the devices take for a role.
 
     Args:
-        role: What it will sign: ``ota`` packages, ``avb`` metadata or ``apk`` files.
+        role: What it will sign.
         kind: ``rsa-2048``, ``rsa-4096``, ``p256``, ...
         subject: Common name of the certificate, which is signed with SHA-256.
 
@@ -228,7 +259,7 @@ def new_key(role: Role, kind: str, *, subject: str = "rom-builder") -> NewKey:
     """
     if kind not in _KINDS[role]:
         raise SigningError(
-            f"{kind} cannot be the kind of an {role} key: {_WHY[role]}",
+            f"{kind} cannot be the kind of a key for {role}: {_WHY[role]}",
             hint=f"choose one of {', '.join(_KINDS[role])}",
         )
     private_key: PrivateKey

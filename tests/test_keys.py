@@ -50,7 +50,7 @@ def test_avbs_test_key_is_known_by_what_avbtool_prints() -> None:
 
 def test_a_new_key_is_not_publicly_known() -> None:
     assert publicly_known(spki_sha256(key().private_key.public_key())) is None
-    refuse_public_key(key().certificate, allow_public_key=False)
+    refuse_public_key(key().private_key.public_key(), allow_public_key=False)
 
 
 def test_public_keys_of_services_are_listed_but_not_denied() -> None:
@@ -77,8 +77,8 @@ def test_signing_with_a_publicly_known_key_is_refused_unless_allowed(
     table = {spki_sha256(ours.private_key.public_key()): row}
     monkeypatch.setattr("rom_builder.keys.known_keys", lambda: table)
     with pytest.raises(SigningError, match=r"publicly known: .*testkey"):
-        refuse_public_key(ours.certificate, allow_public_key=False)
-    refuse_public_key(ours.certificate, allow_public_key=True)
+        refuse_public_key(ours.private_key.public_key(), allow_public_key=False)
+    refuse_public_key(ours.private_key.public_key(), allow_public_key=True)
 
 
 # New keys
@@ -146,7 +146,7 @@ def test_an_empty_passphrase_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name", "unfit"),
-    [("rsa-2048", "RSA-2048 e=65537", []), ("p256", "EC P-256", ["avb"])],
+    [("rsa-2048", "RSA-2048 e=65537", ["apex"]), ("p256", "EC P-256", ["avb", "apex"])],
 )
 def test_what_a_key_is_fit_for(kind: str, name: str, unfit: list[str]) -> None:
     facts = certificate_facts(key(kind).certificate, "here")

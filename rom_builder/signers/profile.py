@@ -2,23 +2,34 @@
 
 YAML, without any secret::
 
-schema: rom-builder/signing/v1
-id: release
-title: Release keys of the example maker
-roles:
-  ota:
-    signer: "file:/run/keys/ota.pem"
-    certificate: ota.x509.pem
-    passphrase: {env: OTA_PASSPHRASE}
+    schema: rom-builder/signing/v1
+    id: release
+    title: Release keys of the example maker
+    roles:
+      ota:
+        signer: "file:/run/keys/ota.pem"
+        certificate: ota.x509.pem
+        passphrase: {env: OTA_PASSPHRASE}
+      avb: {signer: "kms:alias/avb", spki_sha256: 5e1c…}
+      avb.vbmeta_system: {signer: "kms:alias/avb-system", spki_sha256: 90ab…}
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic import model_validator as validator
+from pydantic_core import PydanticCustomError
 
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.otacert import parse_certificates
@@ -27,19 +38,58 @@ from rom_builder.key_files import (
     PassphrasePrompt,
     PassphraseSource,
     PassphraseVariable,
+    PublicKey,
 )
-from rom_builder.keys import Role
-from rom_builder.policy.models import Model
+from rom_builder.keys import ROLES, Role, refuse_public_key
+from rom_builder.policy.models import Day, Id, Model, once
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
 from rom_builder.signers import open_signer
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signers.signer import Allowance, CheckedSigner, public_key_of
 
 _LARGEST = 1 << 20
 
+PARTS: dict[str, re.Pattern[str]] = {
+    "avb": re.compile(r"[a-z0-9_]+"),
+    "apk": re.compile("platform|shared|media|overlay|networkstack|sdk_sandbox|bluetooth|nfc"),
+    "apex": re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*"),
+}
+"""Roles that may have a key of their own for a part: a partition, a kind of app as AOSP's
+``apkcerts.txt`` names them, a module."""
+
+FALLBACK: dict[str, str] = {"payload": "ota"}
+"""Whose key signs where a role has none."""
+
+
+def role_of(name: str) -> Role:
+    """Return the role that a name such as ``avb.vbmeta_system`` is of.
+
+    Raises:
+        ValueError: There is no such role, or it has no such part.
+    """
+    base, dot, part = name.partition(".")
+    for role in ROLES:
+        if role == base and (not dot or (role in PARTS and PARTS[role].fullmatch(part))):
+            return role
+    raise ValueError(name)
+
+
+def _role_name(name: str) -> str:
+    try:
+        role_of(name)
+    except ValueError:
+        base = name.partition(".")[0]
+        near = get_close_matches(base, ROLES, n=1)
+        message = f"unknown role {name!r}; the roles are {', '.join(ROLES)}, avb.PARTITION, "
+        message += "apk.platform, apk.shared, apk.media, apk.overlay and apex.MODULE"
+        if near and near[0] != base:
+            message += f"; did you mean {near[0]!r}?"
+        raise PydanticCustomError("role", "{message}", {"message": message}) from None
+    return name
+
 
 class Passphrase(Model):
-    """Where a passphrase comes from: one of the two, never the passphrase itself."""
+    """Where a passphrase or PIN comes from: one of the two, never the passphrase itself."""
 
     env: str | None = None
     file: str | None = None
@@ -56,22 +106,12 @@ class RoleKey(Model):
 
     signer: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+:.+$")]
     certificate: str | None = None
+    public_key: str | None = None
+    spki_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    not_after: Day | None = None
+    policies: Annotated[tuple[Id, ...], AfterValidator(once)] = ()
     passphrase: Passphrase | None = None
-
-
-class Roles(Model):
-    """What is signed with which key; a role is needed only where it is used."""
-
-    ota: RoleKey | None = None
-    avb: RoleKey | None = None
-    apk: RoleKey | None = None
-
-    @validator(mode="after")
-    def _one_key_one_role(self) -> Roles:
-        signers = [key.signer for key in (self.ota, self.avb, self.apk) if key is not None]
-        if len(set(signers)) < len(signers):
-            raise ValueError("two roles have the same signer; every role needs its own key")
-        return self
+    allow: Annotated[tuple[Allowance, ...], AfterValidator(once)] = ()
 
 
 class SigningProfile(Model):
@@ -80,10 +120,35 @@ class SigningProfile(Model):
     version: Annotated[Literal["rom-builder/signing/v1"], Field(alias="schema")]
     id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: Annotated[str, StringConstraints(min_length=1)]
-    roles: Roles
+    roles: dict[Annotated[str, AfterValidator(_role_name)], RoleKey]
+
+    @validator(mode="after")
+    def _one_key_one_role(self) -> SigningProfile:
+        signers = [key.signer for key in self.roles.values()]
+        if len(set(signers)) < len(signers):
+            raise ValueError("two roles have the same signer; every role needs its own key")
+        return self
+
+    def holder(self, role: str) -> str | None:
+        """Return the role whose key signs for a role: itself, what it is a part of, or its fallback.
+
+        None if there is none, which is an error only where something has to be signed.
+        """
+        base = role_of(role)
+        for name in (role, base, FALLBACK.get(base, "")):
+            if name in self.roles:
+                return name
+        return None
 
     def open(
-        self, role: Role, folder: Path, *, prompt: PassphrasePrompt | None = None
+        self,
+        role: str,
+        folder: Path,
+        *,
+        prompt: PassphrasePrompt | None = None,
+        policies: Iterable[str] | None = None,
+        allow_public_key: bool = False,
+        now: datetime | None = None,
     ) -> CheckedSigner:
         """Open the signer of a role.
 
@@ -91,32 +156,113 @@ class SigningProfile(Model):
             role: What is to be signed.
             folder: Where the profile lies.
             prompt: Whom to ask where the profile names no source of a passphrase.
+            policies: Ids of the policies that what is to be signed meets; None if nothing is
+                claimed, as where an existing build signs through this one.
+            allow_public_key: Open even a publicly known key.
+            now: When it is, for the end of the key's life.
 
         Raises:
-            SigningError: The role has no key here, or its key or certificate cannot be used.
+            SigningError: The role has no key here, its key or certificate cannot be used, is
+                publicly known or at its end, or is not for these policies.
         """
-        key: RoleKey | None = getattr(self.roles, role)
-        if key is None:
+        name = self.holder(role)
+        if name is None:
             raise SigningError(
                 f"the signing profile {self.id} has no key for the role {role}",
                 hint=f"add roles.{role} to it",
             )
-        source: PassphraseSource | None = prompt
-        if key.passphrase is not None and key.passphrase.env is not None:
-            source = PassphraseVariable(key.passphrase.env)
-        elif key.passphrase is not None and key.passphrase.file is not None:
-            source = PassphraseFile(folder / key.passphrase.file)
-        certificate = None
-        if key.certificate is not None:
-            path = folder / key.certificate
-            try:
-                with path.open("rb") as file:
-                    certificate = parse_certificates(file.read(_LARGEST))[0]
-            except OSError as error:
-                raise SigningError(f"{path}: {error.strerror}") from None
-            except ImageError as error:
-                raise SigningError(f"{path}: {error.message}") from None
-        return open_signer(key.signer, certificate, passphrase=source, folder=folder)
+        key = self.roles[name]
+        where = f"role {name}"
+        certificate = read_certificate(folder / key.certificate) if key.certificate else None
+        given = read_public_key(folder / key.public_key) if key.public_key else None
+        for known in (given, public_key_of(certificate) if certificate else None):
+            if known is not None:  # before anything is asked of a signer
+                refuse_public_key(known, allow_public_key=allow_public_key, name=where)
+        _refuse_ended(where, key.not_after, certificate, now or datetime.now(UTC))
+        if key.policies and policies is not None and not set(key.policies) & set(policies):
+            raise SigningError(
+                f"{where}: this key signs only what meets {' or '.join(key.policies)}",
+                hint="give that policy, or sign with another key",
+            )
+        signer = open_signer(
+            key.signer,
+            certificate,
+            public_key=given,
+            fingerprint=key.spki_sha256,
+            passphrase=_passphrase(key.passphrase, folder) or prompt,
+            folder=folder,
+            allowed=frozenset(key.allow),
+        )
+        refuse_public_key(signer.public_key, allow_public_key=allow_public_key, name=where)
+        _refuse_ended(where, key.not_after, signer.given, now or datetime.now(UTC))
+        return signer
+
+
+def _passphrase(given: Passphrase | None, folder: Path) -> PassphraseSource | None:
+    if given is not None and given.env is not None:
+        return PassphraseVariable(given.env)
+    if given is not None and given.file is not None:
+        return PassphraseFile(folder / given.file)
+    return None
+
+
+def end_of(not_after: date | None, certificate: x509.Certificate | None) -> datetime | None:
+    """Return when a key's life ends: at the end of the profile's day, else with its certificate.
+
+    Devices never look, so this is where an old key stops signing.
+    """
+    if not_after is not None:
+        return datetime.combine(not_after + timedelta(days=1), time(), UTC)
+    return certificate.not_valid_after_utc if certificate is not None else None
+
+
+def _refuse_ended(
+    where: str, not_after: date | None, certificate: x509.Certificate | None, now: datetime
+) -> None:
+    end = end_of(not_after, certificate)
+    if end is not None and now >= end:
+        what = "not_after" if not_after is not None else "its certificate's end"
+        raise SigningError(
+            f"{where}: {what}, {end - timedelta(seconds=1):%Y-%m-%d}, has passed",
+            hint="sign with the key that follows it; if this one must go on, set a later not_after",
+        )
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Return the first certificate of a file.
+
+    Raises:
+        SigningError: It cannot be read, or is none.
+    """
+    try:
+        return parse_certificates(_content(path))[0]
+    except ImageError as error:
+        raise SigningError(f"{path}: {error.message}") from None
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """Return the public key of a file, PEM or DER.
+
+    Raises:
+        SigningError: It cannot be read, or is none that signs anything here.
+    """
+    data = _content(path)
+    load = load_pem_public_key if b"-----BEGIN" in data else load_der_public_key
+    try:
+        key = load(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise SigningError(f"{path}: not a public key in PEM or DER") from None
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise SigningError(f"{path}: the key is neither RSA nor EC")
+    return key
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST)
+    except OSError as error:
+        raise SigningError(f"{path}: {error.strerror}") from None
 
 
 def shipped_profile(name: str) -> Path:
@@ -133,24 +279,6 @@ def load_signing_profile(path: Path) -> SigningProfile:
     return validate(SigningProfile, load_yaml(path), {"secret": True})
 
 
-def open_role(
-    profile: str | Path, role: Role, *, prompt: PassphrasePrompt | None = None
-) -> CheckedSigner:
-    """Open the signer of a role of a profile.
-
-    Args:
-        profile: A file, or the id of a shipped profile.
-        role: What is to be signed.
-        prompt: Whom to ask where the profile names no source of a passphrase.
-
-    Raises:
-        PolicyError: The profile cannot be read or is wrong.
-        SigningError: The role has no key there, or its key or certificate cannot be used.
-    """
-    path = profile_path(profile)
-    return load_signing_profile(path).open(role, path.parent, prompt=prompt)
-
-
 def profile_path(profile: str | Path) -> Path:
     """Return the file of a profile: a path as given, or that of a shipped profile's id."""
     path = Path(profile)
@@ -162,12 +290,44 @@ def profile_path(profile: str | Path) -> Path:
     return path
 
 
+def open_role(
+    profile: str | Path,
+    role: str,
+    *,
+    prompt: PassphrasePrompt | None = None,
+    policies: Iterable[str] | None = None,
+    allow_public_key: bool = False,
+) -> CheckedSigner:
+    """Open the signer of a role of a profile; see :meth:`SigningProfile.open`.
+
+    Args:
+        profile: A file, or the id of a shipped profile.
+        role: What is to be signed.
+        prompt: Whom to ask where the profile names no source of a passphrase.
+        policies: Ids of the policies that what is to be signed meets.
+        allow_public_key: Open even a publicly known key.
+
+    Raises:
+        PolicyError: The profile cannot be read or is wrong.
+        SigningError: The role has no key there, or its key or certificate cannot be used.
+    """
+    path = profile_path(profile)
+    return load_signing_profile(path).open(
+        role, path.parent, prompt=prompt, policies=policies, allow_public_key=allow_public_key
+    )
+
+
 def open_optional_role(
-    profile: str | Path, role: Role, *, prompt: PassphrasePrompt | None = None
+    profile: str | Path,
+    role: str,
+    *,
+    prompt: PassphrasePrompt | None = None,
+    policies: Iterable[str] | None = None,
+    allow_public_key: bool = False,
 ) -> CheckedSigner | None:
     """Open the signer of a role as :func:`open_role` does; None if the profile has no such role."""
-    path = profile_path(profile)
-    loaded = load_signing_profile(path)
-    if getattr(loaded.roles, role) is None:
+    if load_signing_profile(profile_path(profile)).holder(role) is None:
         return None
-    return loaded.open(role, path.parent, prompt=prompt)
+    return open_role(
+        profile, role, prompt=prompt, policies=policies, allow_public_key=allow_public_key
+    )

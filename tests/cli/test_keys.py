@@ -85,7 +85,13 @@ def test_inspect_says_what_a_certificate_is(tmp_path: Path) -> None:
     path.write_bytes(key().certificate.public_bytes(Encoding.PEM))
     result = run("inspect", path)
     assert result.exit_code == 0
-    for said in ("EC P-256", "CN=Test 0", "fit for         ota, apk", "AVB takes RSA", "days left"):
+    for said in (
+        "EC P-256",
+        "CN=Test 0",
+        "fit for         ota, payload, apk, attestation",
+        "AVB takes RSA",
+        "days left",
+    ):
         assert said in result.output
     assert spki_sha256(key().private_key.public_key()) in result.output
     assert "PUBLICLY" not in result.output
