@@ -35,15 +35,13 @@ from rom_builder.partitions import EditedPartitions, edit_partitions
 from rom_builder.plan import Plan
 from rom_builder.rom import Rom
 from rom_builder.signatures import OTACERT
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signers.keyring import Keyring
 
 MAX_METADATA_SIZE = 1 << 20
 CARE_MAP_BLOCK = 4096
 
 
-def write_ab_package(
-    rom: Rom, plan: Plan, ota: CheckedSigner, avb: CheckedSigner | None, file: BinaryIO
-) -> None:
+def write_ab_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:
     """Write a full A/B package whose payload is signed and whose file is not yet.
 
     Entries that no edit touches keep their bytes; those whose places the metadata tells are stored.
@@ -52,8 +50,7 @@ def write_ab_package(
     Args:
         rom: The base: a full A/B package.
         plan: What changes.
-        ota: The key of the role ``ota``; signs the payload.
-        avb: The key of the role ``avb``; signs vbmeta images.
+        keys: What signs the payload and vbmeta images; the certificate of ``ota`` goes in.
         file: Open for writing, seekable, empty.
 
     Raises:
@@ -69,16 +66,16 @@ def write_ab_package(
         rom,
         plan.edits,
         partitions_of(rom),
-        avb,
+        keys.avb,
         growing=[
             name for group in (groups.groups if groups else ()) for name in group.partition_names
         ],
         ramdisk_edits=plan.ramdisk_edits,
     )
-    key = PayloadKey(ota.public_key, ota.sign_digest)
+    key = PayloadKey(keys.payload.public_key, keys.payload.sign_digest)
     with PayloadWriter(payload, edited.images, [key], decoded=edited.decoded) as written:
         write_entries(
-            tree.archive, written, edited, ota.certificate.public_bytes(Encoding.PEM), file
+            tree.archive, written, edited, keys.ota.certificate.public_bytes(Encoding.PEM), file
         )
 
 

@@ -17,9 +17,9 @@ from rom_builder.image_pack import write_image_package
 from rom_builder.pack import write_package
 from rom_builder.plan import Plan
 from rom_builder.rom import Rom
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signers.keyring import Keyring
 
-Write = Callable[[Rom, Plan, CheckedSigner, CheckedSigner | None, BinaryIO], None]
+Write = Callable[[Rom, Plan, Keyring, BinaryIO], None]
 WHAT_BUILDS = (
     "give a full A/B package, a target-files package, a folder of partition images, or a file-based "
     "or full block-based package, packed or unpacked"
@@ -65,8 +65,5 @@ def base_of(rom: Rom) -> Base:
     )
 
 
-def _write_file_based(
-    rom: Rom, plan: Plan, ota: CheckedSigner, avb: CheckedSigner | None, file: BinaryIO
-) -> None:
-    del avb
-    write_package(rom, plan, ota.certificate.public_bytes(Encoding.PEM), file)
+def _write_file_based(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:
+    write_package(rom, plan, keys.ota.certificate.public_bytes(Encoding.PEM), file)

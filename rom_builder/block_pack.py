@@ -26,7 +26,7 @@ from rom_builder.partitions import TOP, EditedPartitions, changes_by_partition, 
 from rom_builder.plan import Plan
 from rom_builder.rom import SCRIPT, Rom
 from rom_builder.signatures import OTACERT
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signers.keyring import Keyring
 
 LIST = ".transfer.list"
 VERITY_MAGICS = {b"\x01\xb0\x01\xb0": "in force", b"VOFF": "switched off"}
@@ -56,9 +56,7 @@ def refuse_unsuitable(rom: Rom) -> None:
         raise BuildRefused(f"{part.path}: {part.reason}: the base cannot be edited", hint=hint)
 
 
-def write_block_package(
-    rom: Rom, plan: Plan, ota: CheckedSigner, avb: CheckedSigner | None, file: BinaryIO
-) -> None:
+def write_block_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:
     """Write an unsigned full block-based package.
 
     Entries that no edit touches keep their bytes, compressed as they are, and their order. The same
@@ -67,8 +65,7 @@ def write_block_package(
     Args:
         rom: The base; a full block-based package, packed or unpacked.
         plan: What changes.
-        ota: The key of the role ``ota``; its certificate goes into the package.
-        avb: The key of the role ``avb``; needed if the base has verified boot by AVB.
+        keys: What signs the payload and vbmeta images; the certificate of ``ota`` goes in.
         file: Open for writing, seekable, empty.
 
     Raises:
@@ -80,7 +77,7 @@ def write_block_package(
     base = partitions_of(rom)
     for name in changes_by_partition(rom, plan.edits):
         refuse_partition(base[name], sealed=TOP in base)
-    edited = edit_partitions(rom, plan.edits, base, avb)
+    edited = edit_partitions(rom, plan.edits, base, keys.avb)
     for name, image in edited.images.items():
         if image.size > base[name].source.size:
             raise BuildRefused(
@@ -89,7 +86,7 @@ def write_block_package(
                 hint="remove files of the partition with the same edit",
             )
     new: dict[str, Data | None] = dict(new_entries(rom, base, edited))
-    new[OTACERT] = ota.certificate.public_bytes(Encoding.PEM)
+    new[OTACERT] = keys.ota.certificate.public_bytes(Encoding.PEM)
     new |= metadata_entries(rom, plan)
     writer = ZipWriter(file)
     for name in entry_names(rom):

@@ -25,7 +25,7 @@ from rom_builder.formats.ota_signature import (
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.keys import publicly_known, refuse_public_key
+from rom_builder.keys import publicly_known, refuse_public_key, spki_sha256
 from rom_builder.opening import open_rom
 from rom_builder.pack import missing_sources
 from rom_builder.plan import Plan, plan
@@ -33,6 +33,7 @@ from rom_builder.policy.load import Policies
 from rom_builder.rom import Rom
 from rom_builder.signatures import read_accepted
 from rom_builder.signers.apk import sign_app
+from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.signer import CheckedSigner
 from rom_builder.update_certificates import dangers, plan_certificates
@@ -66,11 +67,9 @@ class NotCompliant(BuildRefused):
 def build(
     base: Path,
     policies: Policies,
-    signer: CheckedSigner,
+    keys: Keyring,
     output: Path,
     *,
-    avb: CheckedSigner | None = None,
-    apk: CheckedSigner | None = None,
     brought: dict[str, FileData],
     today: date,
     allow_public_key: bool = False,
@@ -82,15 +81,14 @@ def build(
     Args:
         base: A full A/B package, a target-files package, partition images, or a file-based or full
             block-based package, packed or unpacked.
-        signer: The key of the role ``ota``.
-        avb: The key of the role ``avb``; needed where verified boot has to be sealed again.
-        apk: The key of the role ``apk``; needed where the package gets an app of its own: an overlay.
+        keys: What signs it; ``avb`` is needed where verified boot has to be sealed again, ``apk``
+            where the package gets an app of its own: an overlay.
         output: The package to write; appears whole or not at all.
         brought: Files that the user brings, by device path.
         today: Day on which expiry dates are judged.
         allow_public_key: Sign with a publicly known key all the same; the report says so.
-        replace_otacerts: Put the certificate of ``signer`` where devices look for those that they
-            accept, and take out what endangers them.
+        replace_otacerts: Put the certificates of the keys that sign the package and its payload where
+            devices look for those that they accept, and take out what endangers them.
         step: Told what is being done.
 
     Raises:
@@ -99,9 +97,8 @@ def build(
         SigningError: The key is refused or fails.
         ImageError: The base is damaged where it has to be read.
     """
-    for key in (signer, avb, apk):
-        if key is not None:
-            refuse_public_key(key.public_key, allow_public_key=allow_public_key)
+    for key in keys.signers:
+        refuse_public_key(key.public_key, allow_public_key=allow_public_key, name=key.uri)
     step("open")
     rom = open_rom(base)
     if output.exists() and output.resolve() == base.resolve():
@@ -115,9 +112,9 @@ def build(
     step("plan")
     made = plan(rom, policies, brought)
     if replace_otacerts:
-        made = plan_certificates(rom, made, signer.certificate)
-    made = with_signed_apps(made, apk)
-    remarked = remarks(rom, signer, replaces_otacerts=replace_otacerts)
+        made = plan_certificates(rom, made, *keys.device_certificates)
+    made = with_signed_apps(made, keys.apk)
+    remarked = remarks(rom, keys, replaces_otacerts=replace_otacerts)
     made = replace(made, notes=(*made.notes, *kind.notes, *remarked))
     with write_whole(output) as file:
         step("pack")
@@ -126,7 +123,7 @@ def build(
             edited = rom.with_edits(made.edits)
             before = check_rom(edited, policies, today=today, sha256="")
             refuse_unless_compliant(before_signing(before, edited), made, output, rom)
-        kind.write(rom, made, signer, avb, file)
+        kind.write(rom, made, keys, file)
         file.flush()
         packed = Path(file.name)
         step("check")
@@ -136,7 +133,7 @@ def build(
         report = check_rom(result, policies, today=today, notes=made.notes, sha256="")
         refuse_unless_compliant(report, made, output, result)
         step("sign")
-        tail = sign_package(source, signer, digest.result())
+        tail = sign_package(source, keys.ota, digest.result())
         file.seek(signed_size(source))
         file.write(tail)
         file.truncate()
@@ -144,7 +141,7 @@ def build(
         step("verify")
         signed = FileSource(packed)
         digests = digests_of(signed)
-        verify_ota_signature(signed, [signer.certificate], digests)
+        verify_ota_signature(signed, [keys.ota.certificate], digests)
         if kind.is_ab:
             verify_places(ZipArchive(signed), signed.size)
     image = replace(report.image, path=str(output), sha256=digests.file.hex())
@@ -199,14 +196,12 @@ def refuse_unless_compliant(report: Report, made: Plan, output: Path, rom: Rom) 
         raise NotCompliant(replace(report, image=image), made)
 
 
-def remarks(
-    rom: Rom, signer: CheckedSigner | None, *, replaces_otacerts: bool = False
-) -> tuple[str, ...]:
+def remarks(rom: Rom, keys: Keyring | None, *, replaces_otacerts: bool = False) -> tuple[str, ...]:
     """Return what the user should know of a package made from this base with this key.
 
     Args:
         rom: The base.
-        signer: The key that signs, None if it is not known yet.
+        keys: What signs, None if it is not known yet.
         replaces_otacerts: The package brings its certificate along.
     """
     notes = [] if replaces_otacerts else list(dangers(rom))
@@ -217,9 +212,9 @@ def remarks(
             f"the updater-script installs {len(missing)} things that the base lacks ({shown}): "
             "a device will refuse the package"
         )
-    if signer is None:
+    if keys is None:
         return tuple(notes)
-    certificate = parse_certificate(signer.certificate.public_bytes(Encoding.DER))
+    certificate = parse_certificate(keys.ota.certificate.public_bytes(Encoding.DER))
     known = publicly_known(certificate.spki_sha256)
     if known:
         notes.append(f"signed with the publicly known key {known.names[0]}, as allowed")
@@ -231,5 +226,11 @@ def remarks(
             if not replaces_otacerts
             else "the certificate is not in the base's otacerts.zip: a device with this ROM would not "
             "accept the package; one that has the package accepts the next"
+        )
+    trusted = {certificate.spki_sha256, *(known.spki_sha256 for known in accepted)}
+    if accepted and spki_sha256(keys.payload.public_key) not in trusted and not replaces_otacerts:
+        notes.append(
+            "the payload's key is not in the base's otacerts.zip: update_engine on a device with this "
+            "ROM would not accept the payload"
         )
     return tuple(notes)

@@ -35,16 +35,14 @@ from rom_builder.partitions import EditedPartitions, edit_partitions, verify_des
 from rom_builder.plan import Plan
 from rom_builder.rom import Rom
 from rom_builder.signatures import OTACERT
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signers.keyring import Keyring
 
 _AB = 1
 _WITH_OPERATION_COUNT = 3
 """First version of the snapshot format that asks for a number of operations."""
 
 
-def write_image_package(
-    rom: Rom, plan: Plan, ota: CheckedSigner, avb: CheckedSigner | None, file: BinaryIO
-) -> None:
+def write_image_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:
     """Write a full A/B package whose payload is signed and whose file is not yet.
 
     The same base, plan and RSA keys give the same bytes.
@@ -52,8 +50,7 @@ def write_image_package(
     Args:
         rom: The base: a target-files package, or partition images.
         plan: What changes.
-        ota: The key of the role ``ota``; signs the payload.
-        avb: The key of the role ``avb``; signs vbmeta images.
+        keys: What signs the payload and vbmeta images; the certificate of ``ota`` goes in.
         file: Open for writing, seekable, empty.
 
     Raises:
@@ -68,7 +65,7 @@ def write_image_package(
         rom,
         plan.edits,
         base.partitions,
-        avb,
+        keys.avb,
         growing=[
             name
             for group in (base.layout.groups if base.layout else ())
@@ -83,10 +80,12 @@ def write_image_package(
         for name, partition in base.partitions.items()
     }
     payload = blank_payload(manifest_of(base, state))
-    key = PayloadKey(ota.public_key, ota.sign_digest)
+    key = PayloadKey(keys.payload.public_key, keys.payload.sign_digest)
     with PayloadWriter(payload, images, [key]) as written:
         entries = beside_payload(base, edited)
-        write_entries(written, entries, state, ota.certificate.public_bytes(Encoding.PEM), file)
+        write_entries(
+            written, entries, state, keys.ota.certificate.public_bytes(Encoding.PEM), file
+        )
 
 
 def refuse_gaps(partitions: Mapping[str, Partition]) -> None:

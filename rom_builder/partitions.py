@@ -27,7 +27,7 @@ from rom_builder.formats.source import FileSource, Pieces, Slice, Source
 from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
 from rom_builder.ramdisks import edited_boot_image, edits_by_image
 from rom_builder.rom import Mount, Rom
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signers.signer import AvbSigners, CheckedSigner
 
 TOP = "vbmeta"
 """The partition whose vbmeta image the bootloader starts from."""
@@ -65,7 +65,7 @@ def edit_partitions(
     rom: Rom,
     edits: Iterable[Edit],
     base: Mapping[str, Partition],
-    avb: CheckedSigner | None,
+    avb: AvbSigners | None,
     *,
     growing: Iterable[str] = (),
     ramdisk_edits: Iterable[RamdiskEdit] = (),
@@ -76,7 +76,7 @@ def edit_partitions(
         rom: The base.
         edits: What changes.
         base: The base's partitions by name.
-        avb: The key of the role ``avb``; needed if the base has verified boot.
+        avb: The keys of the role ``avb``; needed if the base has verified boot.
         growing: Partitions that may become larger.
         ramdisk_edits: What changes in ramdisks.
 
@@ -128,7 +128,9 @@ def edit_partitions(
     sources = {name: decoded.get(name, partition.source) for name, partition in base.items()}
     verify_described(base, decoded)
     keys = {
-        name: avb_key(avb, read_vbmeta(sources[name]).algorithm)
+        name: avb_key(
+            avb.for_partition(name) if avb else None, read_vbmeta(sources[name]).algorithm, name
+        )
         for name in to_be_signed(sources, contents)
     }
     sealed = seal(sources, contents, keys, growing=tuple(growing))
@@ -227,16 +229,21 @@ def describes(vbmeta: Vbmeta, names: Mapping[str, Source]) -> bool:
     )
 
 
-def avb_key(signer: CheckedSigner | None, before: Algorithm) -> AvbKey:
+def avb_key(signer: CheckedSigner | None, before: Algorithm, partition: str) -> AvbKey:
     """Return a signer as verified boot uses it, with the digest that was used before if it fits.
+
+    Args:
+        signer: The key for the partition, None if there is none.
+        before: What its vbmeta image was signed with.
+        partition: Its name, for the message.
 
     Raises:
         SigningError: There is none, or its key is of a kind that AVB does not know.
     """
     if signer is None:
         raise SigningError(
-            "verified boot has to be sealed again and there is no key for it",
-            hint="add roles.avb to the signing profile",
+            f"verified boot has to be sealed again and there is no key for {partition}",
+            hint=f"add roles.avb, or roles.avb.{partition}, to the signing profile",
         )
     key = signer.public_key
     algorithm = RSA_ALGORITHMS.get(key.key_size) if isinstance(key, rsa.RSAPublicKey) else None

@@ -11,7 +11,7 @@ Source: AOSP frameworks/base ``RecoverySystem.getTrustedCerts`` and bootable/rec
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -102,8 +102,8 @@ class Renewed:
     changed: bool
 
 
-def plan_certificates(rom: Rom, made: Plan, certificate: x509.Certificate) -> Plan:
-    """Add to a plan that every copy of the accepted certificates holds the one that signs.
+def plan_certificates(rom: Rom, made: Plan, *certificates: x509.Certificate) -> Plan:
+    """Add to a plan that every copy of the accepted certificates holds those that sign.
 
     Certificates of publicly known keys, and those that recovery cannot use, are removed; all others
     are kept as they are.
@@ -111,13 +111,13 @@ def plan_certificates(rom: Rom, made: Plan, certificate: x509.Certificate) -> Pl
     Args:
         rom: The base.
         made: The other edits; an ``otacerts.zip`` that the user brings is renewed like the base's.
-        certificate: The one that signs the package.
+        certificates: Those of the keys that sign the package and its payload.
 
     Raises:
-        BuildRefused: Recovery would refuse the certificate, or the base has no place for the file.
+        BuildRefused: Recovery would refuse a certificate, or the base has no place for the file.
         ImageError: A copy is damaged, or the ramdisk it lies in cannot be written.
     """
-    unfit = recovery_fitness(certificate)
+    unfit = [reason for certificate in certificates for reason in recovery_fitness(certificate)]
     if unfit:
         raise BuildRefused(
             f"recovery cannot use the certificate that signs: {'; '.join(unfit)}",
@@ -129,12 +129,12 @@ def plan_certificates(rom: Rom, made: Plan, certificate: x509.Certificate) -> Pl
     ramdisk_edits: list[RamdiskEdit] = []
     installed = next((copy for copy in copies(edited) if copy.partition is None), None)
     before = edited.read(installed.file, MAX_CERTIFICATES_SIZE) if installed else None
-    renewed = renew(before, certificate, OTACERTS)
+    renewed = renew(before, certificates, OTACERTS)
     if renewed.changed:
         add(rom, edits, Edit(OTACERTS, FileData(renewed.data), renewed.why))
     for copy in copies(rom):
         if copy.partition is not None:
-            edit, note = ramdisk_edit(rom, copy, copy.partition, certificate)
+            edit, note = ramdisk_edit(rom, copy, copy.partition, certificates)
             ramdisk_edits += [edit] if edit else []
             notes += [note] if note else []
     return replace(
@@ -146,7 +146,7 @@ def plan_certificates(rom: Rom, made: Plan, certificate: x509.Certificate) -> Pl
 
 
 def ramdisk_edit(
-    rom: Rom, copy: Copy, partition: Partition, certificate: x509.Certificate
+    rom: Rom, copy: Copy, partition: Partition, certificates: Sequence[x509.Certificate]
 ) -> tuple[RamdiskEdit | None, str | None]:
     """Return the edit of a copy in a ramdisk, or a note why it stays; neither if it is as it should be.
 
@@ -154,7 +154,7 @@ def ramdisk_edit(
         ImageError: The copy is damaged, or its payload's image cannot be written.
     """
     name = copy.file.name
-    renewed = renew(rom.read(copy.file, MAX_CERTIFICATES_SIZE), certificate, name)
+    renewed = renew(rom.read(copy.file, MAX_CERTIFICATES_SIZE), certificates, name)
     if not renewed.changed:
         return None, None
     edit = RamdiskEdit(partition.path, copy.file.node.path, renewed.data, renewed.why)
@@ -223,14 +223,14 @@ def is_ramdisk(partition: Partition | None) -> bool:
     return partition is not None and partition.boot is not None
 
 
-def renew(data: bytes | None, certificate: x509.Certificate, name: str) -> Renewed:
-    """Return a copy with a certificate added and those that endanger the device removed.
+def renew(data: bytes | None, certificates: Sequence[x509.Certificate], name: str) -> Renewed:
+    """Return a copy with certificates added and those that endanger the device removed.
 
-    The same copy and certificate give the same bytes; renewing twice changes nothing more.
+    The same copy and certificates give the same bytes; renewing twice changes nothing more.
 
     Args:
         data: The copy; None if there is none yet.
-        certificate: The certificate that signs.
+        certificates: Those that sign.
         name: Of the copy, for errors.
 
     Raises:
@@ -238,10 +238,10 @@ def renew(data: bytes | None, certificate: x509.Certificate, name: str) -> Renew
     """
     kept: list[Accepted] = []
     removed: list[str] = []
-    there = False
+    missing = list(certificates)
     for item in read_copy(data, name) if data is not None else ():
-        if item.certificate == certificate:
-            there = True
+        if item.certificate in certificates:
+            missing = [certificate for certificate in missing if certificate != item.certificate]
             kept.append(item)
         elif item.unfit:
             removed.append(f"{item.label} (recovery cannot use it: {item.unfit})")
@@ -252,7 +252,7 @@ def renew(data: bytes | None, certificate: x509.Certificate, name: str) -> Renew
     labels = [item.label for item in kept]
     entries = {item.entry: item.content for item in kept}
     parts = [f"keeps {', '.join(labels)}"] if labels else []
-    if not there:
+    for certificate in missing:
         fingerprint = certificate.fingerprint(SHA256()).hex()
         entries[f"{fingerprint[:16]}.x509.pem"] = certificate.public_bytes(Encoding.PEM)
         parts.append(f"adds {certificate.subject.rfc4514_string()}")
@@ -263,7 +263,7 @@ def renew(data: bytes | None, certificate: x509.Certificate, name: str) -> Renew
         writer.add(entry, content, compress=False)
     writer.close()
     why = f"--replace-otacerts: {'; '.join(parts)}"
-    return Renewed(file.getvalue(), why, changed=not there or bool(removed))
+    return Renewed(file.getvalue(), why, changed=bool(missing or removed))
 
 
 def read_copy(data: bytes, name: str) -> Iterator[Accepted]:

@@ -27,6 +27,7 @@ from rom_builder.keys import NewKey, new_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.opening import open_rom
 from rom_builder.policy.load import Policies, load_policies
+from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.profile import open_role
 from tests.ab_package import SYSTEM, ab_package
 
@@ -55,7 +56,7 @@ def policies() -> Policies:
 
 def built(base: Path, policies: Policies, output: Path) -> Built:
     signer, avb = open_role("dev", "ota"), open_role("dev", "avb")
-    return build(base, policies, signer, output, avb=avb, brought={}, today=TODAY)
+    return build(base, policies, Keyring(signer, avb=avb), output, brought={}, today=TODAY)
 
 
 def payload_of(package: Path) -> Payload:
@@ -133,5 +134,5 @@ def test_without_a_key_for_verified_boot_nothing_is_written(
 ) -> None:
     output = tmp_path / "out.zip"
     with pytest.raises(RomBuilderError, match="verified boot"):
-        build(base, policies, open_role("dev", "ota"), output, brought={}, today=TODAY)
+        build(base, policies, Keyring(open_role("dev", "ota")), output, brought={}, today=TODAY)
     assert list(tmp_path.iterdir()) == []

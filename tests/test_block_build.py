@@ -32,6 +32,7 @@ from rom_builder.opening import open_rom
 from rom_builder.plan import plan, read_brought
 from rom_builder.policy.load import load_policies
 from rom_builder.signatures import OTACERT
+from rom_builder.signers.keyring import Keyring
 from tests.ab_package import sealed
 from tests.cases import TODAY
 from tests.formats.builders import vbmeta as vbmeta_builder
@@ -132,7 +133,7 @@ def built(base: Path, output: Path, **more: object) -> Path:
     policies = load_policies(["messaging-opt-in"], binding_models())
     brought = {**read_brought([(APP, DEMO / "Messaging-2.0.apk")], []), **more.pop("brought", {})}  # type: ignore[dict-item]
     avb = signer(key("rsa-2048")) if more.pop("avb", False) else None
-    build(base, policies, signer(key()), output, avb=avb, brought=brought, today=TODAY)
+    build(base, policies, Keyring(signer(key()), avb=avb), output, brought=brought, today=TODAY)
     return output
 
 
@@ -256,7 +257,7 @@ def test_the_plan_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_avb_is_sealed_again(tmp_path: Path) -> None:
     extract = 'package_extract_file("vbmeta.img", "/dev/block/bootdevice/by-name/vbmeta");\n'
     path = Base(avb=True, script=extract).write(tmp_path)
-    with pytest.raises(SigningError, match="no key for it"):
+    with pytest.raises(SigningError, match="no key for vbmeta"):
         built(path, tmp_path / "out.zip")
     files = entries(built(path, tmp_path / "out.zip", avb=True))
     assert files["vbmeta.img"] != entries(path)["vbmeta.img"]

@@ -43,13 +43,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def signing(folder: Path, made: NewKey) -> Path:
+def signing(folder: Path, made: NewKey, **more: str) -> Path:
     write_key(folder, made)
     profile = {
         "schema": "rom-builder/signing/v1",
         "id": "test",
         "title": "Keys of a test",
-        "roles": {"ota": {"signer": "file:key.pem", "certificate": "key.x509.pem"}},
+        "roles": {"ota": {"signer": "file:key.pem", "certificate": "key.x509.pem", **more}},
     }
     path = folder / "signing.yaml"
     path.write_text(yaml.safe_dump(profile))
@@ -246,7 +246,7 @@ def test_a_key_that_recovery_refuses_signs_nothing(
 ) -> None:
     private = rsa.generate_private_key(65537, int(kind[4:]))
     made = NewKey(private, certificate(private, hashes.SHA256()))
-    profile = signing(tmp_path, made)
+    profile = signing(tmp_path, made, not_after="2199-12-31")
     command = words(demo, tmp_path / "out.zip")
     command[command.index("-s") + 1] = str(profile)
     assert main(command) == 2

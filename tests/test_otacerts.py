@@ -36,6 +36,7 @@ from rom_builder.opening import open_rom
 from rom_builder.plan import Plan
 from rom_builder.policy.load import load_policies
 from rom_builder.rom import Rom
+from rom_builder.signers.keyring import Keyring
 from rom_builder.update_certificates import plan_certificates
 from tests.ab_package import BLOCK, SYSTEM, erofs_image, hash_of, sealed, written
 from tests.formats.builders import vbmeta
@@ -128,9 +129,8 @@ def built(
     return build(
         base,
         load_policies(["rom-baseline"], binding_models()),
-        signer(OURS),
+        Keyring(signer(OURS), avb=signer(AVB)),
         base.with_name("built.zip"),
-        avb=signer(AVB),
         brought=dict(brought),
         today=TODAY,
         replace_otacerts=replace,

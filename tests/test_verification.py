@@ -24,8 +24,9 @@ from rom_builder.formats.source import BytesSource
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.opening import open_rom
 from rom_builder.plan import plan, read_brought
+from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import sign_package
-from rom_builder.signers.profile import open_optional_role, open_role
+from rom_builder.signers.profile import open_role
 from rom_builder.verification import Verification, verify_package
 from tests import roms
 from tests.ab_package import BLOCK, REPLACE, REPLACE_XZ, SYSTEM, ab_package, written
@@ -66,7 +67,7 @@ def built(folder: Path, base: dict[str, bytes]) -> bytes:
     brought = read_brought([("/system/etc/hosts", folder / "hosts")], [])
     made = plan(rom := open_rom(folder / "base.zip"), load([str(policy)]), brought)
     ota, file = open_role("dev", "ota"), io.BytesIO()
-    write_ab_package(rom, made, ota, open_optional_role("dev", "avb"), file)
+    write_ab_package(rom, made, Keyring(ota, avb=open_role("dev", "avb")), file)
     package = file.getvalue()
     source = BytesSource(package)
     return package[: signed_size(source)] + sign_package(source, ota)

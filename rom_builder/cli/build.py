@@ -69,24 +69,21 @@ def build(
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build
     from rom_builder.files import write_whole
-    from rom_builder.key_files import PassphrasePrompt
     from rom_builder.plan import read_brought
     from rom_builder.reports import REPORTS
-    from rom_builder.signers.profile import open_optional_role, open_role
+    from rom_builder.reports.text import printable
+    from rom_builder.signers.keyring import open_keyring
 
     targets = [target_of(report, "--report") for report in reports]
     loaded = load(policies)
-    signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask))
-    avb = open_optional_role(signing, "avb", prompt=PassphrasePrompt(ask))
-    apk = open_optional_role(signing, "apk", prompt=PassphrasePrompt(ask))
+    decided = [policy.id for policy in loaded.policies]
+    keys = open_keyring(signing, prompt=ask, policies=decided, allow_public_key=allow_public_key)
     try:
         built = run_build(
             base,
             loaded,
-            signer,
+            keys,
             output,
-            avb=avb,
-            apk=apk,
             brought=read_brought(replacements, trees),
             today=today(),
             allow_public_key=allow_public_key,
@@ -106,5 +103,7 @@ def build(
     click.echo(
         REPORTS["text"](built.report, color=color_of(sys.stdout), width=terminal_width()), nl=False
     )
+    for remark in keys.remarks:
+        click.echo(f"warning: {printable(remark)}", err=True)
     changed = len(built.plan.edits) + len(built.plan.ramdisk_edits)
     click.echo(f"wrote {output}: {changed} files changed", err=True)

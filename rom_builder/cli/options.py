@@ -90,12 +90,12 @@ def color_of(stream: Any) -> bool:
     return bool(stream.isatty()) and "NO_COLOR" not in os.environ
 
 
-def ask() -> str:
-    """Ask for a passphrase on the terminal."""
+def ask(role: str) -> str:
+    """Ask for the passphrase of a role's key on the terminal."""
     if not sys.stdin.isatty():
         raise SigningError(
-            "the signing key has a passphrase and there is no terminal to ask for it",
+            f"the key of the role {role} has a passphrase and there is no terminal to ask for it",
             hint="name its source in the signing profile: passphrase: {env: NAME} or {file: PATH}",
         )
-    answer: str = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
+    answer: str = click.prompt(f"Passphrase of the {role} key", hide_input=True, err=True)
     return answer

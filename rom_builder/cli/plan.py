@@ -86,22 +86,23 @@ def plan(
     """
     from rom_builder.bases import base_of
     from rom_builder.build import remarks
-    from rom_builder.key_files import PassphrasePrompt
     from rom_builder.opening import open_rom
     from rom_builder.plan import plan as make_plan
     from rom_builder.plan import read_brought
-    from rom_builder.signers.profile import open_role
+    from rom_builder.signers.keyring import ON_THE_DEVICE, open_keyring
     from rom_builder.update_certificates import plan_certificates
 
     if replace_otacerts and signing is None:
         raise click.UsageError("--replace-otacerts needs --signing: whose certificate is it?")
-    signer = open_role(signing, "ota", prompt=PassphrasePrompt(ask)) if signing else None
+    keys = None
+    if signing is not None:
+        keys = open_keyring(signing, prompt=ask, allow_public_key=True, roles=ON_THE_DEVICE)
     rom = open_rom(base)
     kind = base_of(rom)
     made = make_plan(rom, load(policies), read_brought(replacements, trees))
-    if replace_otacerts and signer is not None:
-        made = plan_certificates(rom, made, signer.certificate)
-    notes = (*made.notes, *kind.notes, *remarks(rom, signer, replaces_otacerts=replace_otacerts))
+    if replace_otacerts and keys is not None:
+        made = plan_certificates(rom, made, *keys.device_certificates)
+    notes = (*made.notes, *kind.notes, *remarks(rom, keys, replaces_otacerts=replace_otacerts))
     for line in shown(rom, made, notes, color=color_of(sys.stdout)):
         click.echo(line)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography import x509
+
 from rom_builder.errors import SigningError
 from rom_builder.key_files import PassphrasePrompt
-from rom_builder.keys import spki_sha256
-from rom_builder.signers.profile import load_signing_profile, profile_path
-from rom_builder.signers.signer import CheckedSigner
+from rom_builder.keys import Role, spki_sha256
+from rom_builder.signers.profile import load_signing_profile, profile_path, role_of
+from rom_builder.signers.signer import AvbSigners, CheckedSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,12 @@ class PartitionSigners:
     default: CheckedSigner | None
     by_partition: Mapping[str, CheckedSigner] = field(default_factory=dict)
 
+    @property
+    def signers(self) -> tuple[CheckedSigner, ...]:
+        """All of them."""
+        default = () if self.default is None else (self.default,)
+        return (*default, *self.by_partition.values())
+
     def for_partition(self, name: str) -> CheckedSigner | None:
         """Return the key that signs a partition's vbmeta image, None if there is none."""
         return self.by_partition.get(name, self.default)
@@ -36,21 +44,46 @@ class Keyring:
 
     Attributes:
         ota: Signs the package.
-        payload: Signs the payload in it; ``ota`` where the profile has no other.
-        avb: Signs vbmeta images.
+        own_payload: Signs the payload in it, if not ``ota`` does.
+        avb: Sign vbmeta images.
+        apk: Signs apps that a build makes.
     """
 
     ota: CheckedSigner
-    payload: CheckedSigner
-    avb: PartitionSigners
+    own_payload: CheckedSigner | None = None
+    avb: AvbSigners | None = None
+    apk: CheckedSigner | None = None
+
+    @property
+    def payload(self) -> CheckedSigner:
+        """Signs the payload."""
+        return self.own_payload or self.ota
+
+    @property
+    def signers(self) -> tuple[CheckedSigner, ...]:
+        """All of them."""
+        optional = (self.own_payload, *(self.avb.signers if self.avb else ()), self.apk)
+        return (self.ota, *(signer for signer in optional if signer is not None))
+
+    @property
+    def device_certificates(self) -> tuple[x509.Certificate, ...]:
+        """The certificates whose keys a device must accept to install a package.
+
+        Raises:
+            SigningError: The key of the payload has none.
+        """
+        return tuple(dict.fromkeys((self.ota.certificate, self.payload.certificate)))
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the owners of these keys should mend."""
-        signers = (self.ota, self.payload, self.avb.default, *self.avb.by_partition.values())
-        return tuple(
-            dict.fromkeys(remark for signer in signers if signer for remark in signer.remarks)
-        )
+        return tuple(remark for signer in self.signers for remark in signer.remarks)
+
+
+BUILD: tuple[Role, ...] = ("ota", "payload", "avb", "apk")
+"""The roles that a build may sign with."""
+ON_THE_DEVICE: tuple[Role, ...] = ("ota", "payload")
+"""The roles whose certificates stand in a device's ``otacerts.zip``."""
 
 
 def open_keyring(
@@ -59,14 +92,16 @@ def open_keyring(
     prompt: Callable[[str], str] | None = None,
     policies: Iterable[str] | None = None,
     allow_public_key: bool = False,
+    roles: Iterable[Role] = BUILD,
 ) -> Keyring:
     """Open the keys of a profile that a build signs with.
 
     Args:
         profile: A file, or the id of a shipped profile.
         prompt: Asks for the passphrase of a role's key, where the profile names no source of it.
-        policies: Ids of the policies that the package will meet.
+        policies: Ids of every policy that decides on the package, extended ones included.
         allow_public_key: Open even a publicly known key.
+        roles: Those that will be needed, if the profile has them; ``ota`` always is.
 
     Raises:
         PolicyError: The profile cannot be read or is wrong.
@@ -74,33 +109,38 @@ def open_keyring(
     """
     path = profile_path(profile)
     loaded = load_signing_profile(path)
-    wanted = ["ota", *(name for name in loaded.roles if name == "payload" or is_avb(name))]
-    claimed = None if policies is None else tuple(policies)
+    wanted, decided = set(roles), None if policies is None else tuple(policies)
+    app = loaded.holder(OVERLAY)
     opened: dict[str, CheckedSigner] = {}
-    for role in wanted:
+    for role in ("ota", *(name for name in loaded.roles if name != "ota")):
+        base = role_of(role)
+        if role != "ota" and (base not in wanted or (base == "apk" and role != app)):
+            continue
         opened[role] = loaded.open(
             role,
             path.parent,
             prompt=None if prompt is None else PassphrasePrompt(asking(prompt, role)),
-            policies=claimed,
+            policies=decided,
             allow_public_key=allow_public_key,
         )
     refuse_shared_keys(opened)
-    own = {role.partition(".")[2]: key for role, key in opened.items() if is_avb(role)}
-    default = own.pop("", None)
+    avb = {role.partition(".")[2]: key for role, key in opened.items() if role_of(role) == "avb"}
+    default = avb.pop("", None)
     return Keyring(
-        opened["ota"], opened.get("payload", opened["ota"]), PartitionSigners(default, own)
+        opened["ota"],
+        opened.get("payload"),
+        PartitionSigners(default, avb) if default or avb else None,
+        opened.get(app or ""),
     )
+
+
+OVERLAY = "apk.overlay"
+"""Whose key signs the overlays that a build makes; that of ``apk`` where it has none."""
 
 
 def asking(prompt: Callable[[str], str], role: str) -> Callable[[], str]:
     """Return a prompt that says whose passphrase it wants."""
     return lambda: prompt(role)
-
-
-def is_avb(role: str) -> bool:
-    """Say whether a role signs vbmeta images."""
-    return role.partition(".")[0] == "avb"
 
 
 def refuse_shared_keys(opened: Mapping[str, CheckedSigner]) -> None:

@@ -156,8 +156,8 @@ class SigningProfile(Model):
             role: What is to be signed.
             folder: Where the profile lies.
             prompt: Whom to ask where the profile names no source of a passphrase.
-            policies: Ids of the policies that what is to be signed meets; None if nothing is
-                claimed, as where an existing build signs through this one.
+            policies: Ids of every policy that decided on what is to be signed, extended ones
+                included; None where none did, as where another build signs through this one.
             allow_public_key: Open even a publicly known key.
             now: When it is, for the end of the key's life.
 
@@ -179,10 +179,12 @@ class SigningProfile(Model):
             if known is not None:  # before anything is asked of a signer
                 refuse_public_key(known, allow_public_key=allow_public_key, name=where)
         _refuse_ended(where, key.not_after, certificate, now or datetime.now(UTC))
-        if key.policies and policies is not None and not set(key.policies) & set(policies):
+        strange = sorted(set(policies or ()) - set(key.policies)) if key.policies else []
+        if strange:
             raise SigningError(
-                f"{where}: this key signs only what meets {' or '.join(key.policies)}",
-                hint="give that policy, or sign with another key",
+                f"{where}: this key does not sign by the policy {strange[0]}, only by "
+                f"{', '.join(key.policies)}",
+                hint="sign with another key, or let its owner add the policy to the profile",
             )
         signer = open_signer(
             key.signer,
@@ -304,7 +306,7 @@ def open_role(
         profile: A file, or the id of a shipped profile.
         role: What is to be signed.
         prompt: Whom to ask where the profile names no source of a passphrase.
-        policies: Ids of the policies that what is to be signed meets.
+        policies: Ids of the policies that decided on what is to be signed.
         allow_public_key: Open even a publicly known key.
 
     Raises:

@@ -174,6 +174,15 @@ class CheckedSigner:
             )
         return signature
 
+    @property
+    def signers(self) -> tuple[CheckedSigner, ...]:
+        """Itself: one key can sign for every partition."""
+        return (self,)
+
+    def for_partition(self, name: str) -> CheckedSigner:
+        """Return itself, whichever partition it is."""
+        return self
+
     def probe(self) -> None:
         """Let it sign a digest of nothing, to see whether it can and has the right key.
 
@@ -181,6 +190,19 @@ class CheckedSigner:
             SigningError: As :meth:`sign_digest`.
         """
         self.sign_digest(PROBE)
+
+
+class AvbSigners(Protocol):
+    """The keys of the role ``avb``."""
+
+    @property
+    def signers(self) -> tuple[CheckedSigner, ...]:
+        """All of them."""
+        ...
+
+    def for_partition(self, name: str) -> CheckedSigner | None:
+        """Return the key that signs a partition's vbmeta image, None if there is none."""
+        ...
 
 
 def verifies(key: PublicKey, signature: bytes, digest: bytes, algorithm: SigningDigest) -> bool:
