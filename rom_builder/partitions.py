@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -23,7 +21,7 @@ from rom_builder.formats.avb_seal import ImageDescriptor, seal
 from rom_builder.formats.avb_signing import AvbKey
 from rom_builder.formats.avb_verify import verify_image
 from rom_builder.formats.image_edit import FileChange, ImagePlan
-from rom_builder.formats.source import FileSource, Pieces, Slice, Source
+from rom_builder.formats.source import Pieces, Slice, Source, spooled
 from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
 from rom_builder.ramdisks import edited_boot_image, edits_by_image
 from rom_builder.rom import Mount, Rom
@@ -88,7 +86,7 @@ def edit_partitions(
     by_name = changes_by_partition(rom, edits)
     in_ramdisks = edits_by_image(ramdisk_edits)
     boots = [name for name, partition in base.items() if partition.path in in_ramdisks]
-    decoded = {name: spooled(base[name].source) for name in (*by_name, *boots)}
+    decoded = {name: copied(base[name].source) for name in (*by_name, *boots)}
     contents: dict[str, Source] = {}
     changed: dict[str, tuple[range, ...]] = {}
     for name, changes in by_name.items():
@@ -104,7 +102,7 @@ def edit_partitions(
             content = Slice(image, 0, footer.original_image_size) if footer else image
             planned = editor(content, changes)
             changed[name] = planned.changed
-            contents[name] = spooled(planned.apply(content))
+            contents[name] = copied(planned.apply(content))
         except ImageError as error:
             raise error.within(base[name].path) from error
     for name in boots:
@@ -255,15 +253,14 @@ def avb_key(signer: CheckedSigner | None, before: Algorithm, partition: str) -> 
     return AvbKey(algorithm, blob, signer.sign_digest)
 
 
-def spooled(source: Source) -> Source:
+def copied(source: Source) -> Source:
     """Copy a source to a temporary file that has no name: decoded once, read many times.
 
     Raises:
         ImageError: The source is damaged.
         OSError: The disk is full.
     """
-    with tempfile.NamedTemporaryFile(prefix="rom-builder-") as file:
-        for offset in range(0, source.size, _PIECE):
-            file.write(source.read_at(offset, min(_PIECE, source.size - offset)))
-        file.flush()
-        return FileSource(Path(file.name))
+    return spooled(
+        source.read_at(offset, min(_PIECE, source.size - offset))
+        for offset in range(0, source.size, _PIECE)
+    )

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -337,10 +336,10 @@ def _verify_partition(
         if incremental(payload, name):
             yield Check(what, None, "", "incremental: needs the image of the build before")
             return
-        with tempfile.NamedTemporaryFile(prefix="rom-builder-") as file:
+        with tempfile.TemporaryFile() as file:
             payload.verify_partition(name, file.write)
             file.flush()
-            with closing(FileSource(Path(file.name))) as image:
+            with closing(FileSource(file.fileno())) as image:
                 for descriptor in descriptors:
                     verify_image(image, descriptor)
     except ImageError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -56,14 +57,20 @@ class BytesSource:
 class FileSource:
     """A source over a regular file; safe to use from several threads.
 
+    Args:
+        path: The file, or the descriptor of an open one, which may be closed afterwards.
+
     Raises:
         OSError: The file cannot be opened.
     """
 
     _fd = -1
 
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    def __init__(self, path: Path | int) -> None:
+        if isinstance(path, int):
+            self._fd = os.dup(path)
+        else:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self.size = os.fstat(self._fd).st_size
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -89,6 +96,21 @@ class FileSource:
 
     def __del__(self) -> None:
         self.close()
+
+
+def spooled(pieces: Iterable[bytes]) -> FileSource:
+    """Write pieces to a temporary file and return a source over it.
+
+    The file has no name, so that nothing stays behind however the program ends.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    with tempfile.TemporaryFile() as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        return FileSource(file.fileno())
 
 
 class Slice:

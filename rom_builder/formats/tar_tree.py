@@ -36,7 +36,7 @@ def inflate_gzip(source: Source) -> Source:
     Raises:
         ImageError: Damaged, cut short, or more than 64 GiB of content.
     """
-    with tempfile.NamedTemporaryFile(prefix="rom-builder-") as file:
+    with tempfile.TemporaryFile() as file:
         stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         size = 0
         for offset in range(0, source.size, _PIECE):
@@ -58,9 +58,7 @@ def inflate_gzip(source: Source) -> Source:
         if not stream.eof:
             raise ImageError("the gzip data ends too early", offset=source.size)
         file.flush()
-        from pathlib import Path
-
-        return FileSource(Path(file.name))
+        return FileSource(file.fileno())
 
 
 class TarTree:

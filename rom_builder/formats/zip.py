@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from types import MappingProxyType
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.source import BytesSource, FileSource, Slice, Source
+from rom_builder.formats.source import BytesSource, Slice, Source, spooled
 from rom_builder.formats.zip_directory import (
     DEFLATED,
     FLAG_DESCRIPTOR,
@@ -299,11 +297,7 @@ class _Content:
                 f"entry {self._entry.name!r}: {self.size} bytes of deflated content",
                 offset=self._entry.header_offset,
             )
-        with NamedTemporaryFile(prefix="rom-builder-") as file:
-            for piece in self._archive.stream(self._entry):
-                file.write(piece)
-            file.flush()
-            return FileSource(Path(file.name))
+        return spooled(self._archive.stream(self._entry))
 
 
 def _pieces(source: Source, size: int) -> Iterator[bytes]:
