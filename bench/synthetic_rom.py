@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import zlib
 from pathlib import Path
 from random import Random
@@ -12,15 +11,15 @@ from struct import pack
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_writer import ZipWriter
+from tests.file_based import DEMO, write_tree
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "demo" / "ota"
 HEADER_SIZE = 0x70
 HEADER_ITEM, STRING_ID_ITEM, MAP_LIST, STRING_DATA_ITEM = 0x0000, 0x0001, 0x1000, 0x2002
 
 
 def write_rom(folder: Path, *, apps: int, strings: int, seed: int = 1) -> None:
     """Write the example ROM with ``apps`` more apps of ``strings`` strings of code each."""
-    shutil.copytree(EXAMPLE, folder)
+    write_tree(folder)
     for number in range(apps):
         path = folder / "system" / "app" / f"App{number}" / f"App{number}.apk"
         path.parent.mkdir()
@@ -29,7 +28,7 @@ def write_rom(folder: Path, *, apps: int, strings: int, seed: int = 1) -> None:
 
 def write_app(path: Path, *, seed: int, strings: int, filling: bytes = b"") -> None:
     """Write an app with code of ``strings`` strings, and ``filling`` in an entry that is stored."""
-    template = ZipArchive(FileSource(EXAMPLE / "system" / "app" / "Notes" / "Notes.apk"))
+    template = ZipArchive(FileSource(DEMO / "system" / "system" / "app" / "Notes" / "Notes.apk"))
     code = dex(words(Random(seed), strings))  # noqa: S311 - made-up words
     with path.open("wb") as file:
         apk = ZipWriter(file)

@@ -35,6 +35,7 @@ from rom_builder.signatures import OTACERT
 from rom_builder.signers.keyring import Keyring
 from tests.ab_package import sealed
 from tests.cases import TODAY
+from tests.file_based import FIXED_APP, write_tree
 from tests.formats.builders import vbmeta as vbmeta_builder
 from tests.formats.builders.device import TOP_KEY
 from tests.formats.damage import noise
@@ -42,7 +43,6 @@ from tests.formats.ext4_images import judge
 from tests.formats.images import make_ext4
 from tests.signing_material import key, signer
 
-DEMO = Path(__file__).parent.parent / "examples" / "demo"
 APP = "/system/priv-app/Messaging/Messaging.apk"
 DEVICE = "/dev/block/bootdevice/by-name/system"
 GUARDS = """\
@@ -78,7 +78,9 @@ class Base:
     def image(self, folder: Path) -> bytes:
         source, image = folder / "system", folder / "system.img"
         shutil.rmtree(source, ignore_errors=True)
-        shutil.copytree(DEMO / "ota/system", source)
+        write_tree(folder / "tree")
+        shutil.move(folder / "tree" / "system", source)
+        shutil.rmtree(folder / "tree")
         (source / "data.bin").write_bytes(noise(90_000, 4))
         options = ["-b", "4096", "-O", "^has_journal,^resize_inode"]
         make_ext4(source, image, options, self.size)
@@ -131,7 +133,7 @@ def transfer(image: bytes, version: int) -> tuple[bytes, bytes]:
 
 def built(base: Path, output: Path, **more: object) -> Path:
     policies = load_policies(["messaging-opt-in"], binding_models())
-    brought = {**read_brought([(APP, DEMO / "Messaging-2.0.apk")], []), **more.pop("brought", {})}  # type: ignore[dict-item]
+    brought = {**read_brought([(APP, FIXED_APP)], []), **more.pop("brought", {})}  # type: ignore[dict-item]
     avb = signer(key("rsa-2048")) if more.pop("avb", False) else None
     build(base, policies, Keyring(signer(key()), avb=avb), output, brought=brought, today=TODAY)
     return output
@@ -172,9 +174,9 @@ def test_a_failing_package_becomes_a_compliant_one(base: Base, tmp_path: Path) -
     judge(partition(after), tmp_path / "judged.img")
     old, new = file_contents(partition(before)), file_contents(partition(after))
     changed = {name for name in old | new if old.get(name) != new.get(name)}
-    made = plan(open_rom(path), policies, read_brought([(APP, DEMO / "Messaging-2.0.apk")], []))
+    made = plan(open_rom(path), policies, read_brought([(APP, FIXED_APP)], []))
     assert {f"/system/{name}" for name in changed} == {edit.path for edit in made.edits}
-    assert new["priv-app/Messaging/Messaging.apk"] == (DEMO / "Messaging-2.0.apk").read_bytes()
+    assert new["priv-app/Messaging/Messaging.apk"] == FIXED_APP.read_bytes()
 
 
 def test_what_no_edit_touches_stays_as_it_is(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from rom_builder.formats.otacert import parse_certificates
 from rom_builder.formats.source import BytesSource, FileSource
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import NewKey
+from tests.file_based import FIXED_APP, write_package
 from tests.roms import certificate as made_certificate
 from tests.roms import pem
 from tests.signing_material import certificate, key, write_key
@@ -37,8 +38,8 @@ STEPS = ("open", "plan", "pack", "check", "sign", "verify")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the example's base, its fixed app, and a signing profile with RSA keys."""
     folder = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "--no-walk", str(folder)]) == 0
-    (folder / "pine-4118.zip").rename(folder / "base.zip")
+    write_package(folder / "base.zip")
+    shutil.copy(FIXED_APP, folder)
     signing(folder, key("rsa-2048"))
     return folder
 

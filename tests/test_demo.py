@@ -10,11 +10,15 @@ import pytest
 
 from rom_builder.cli import main
 from rom_builder.formats.otacert import parse_certificates
+from rom_builder.formats.payload import Payload
 from rom_builder.formats.source import FileSource
+from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive
+from rom_builder.opening import open_rom
 
 PACKAGE = "pine-4118.zip"
 RESULT = "pine-4118-opt-in.zip"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "demo"
 
 
 def test_the_walk_leads_from_failing_to_compliant(
@@ -62,7 +66,12 @@ def test_the_fixed_app_is_needed(
     monkeypatch.chdir(tmp_path)
     assert main(["build", PACKAGE, "-p", "messaging-opt-in", "-s", "dev", "-o", RESULT]) == 1
     assert not Path(RESULT).exists()
-    assert "--replace /system/priv-app/Messaging/Messaging.apk=FILE" in capsys.readouterr().err
+    assert "--replace /product/priv-app/Messaging/Messaging.apk=FILE" in capsys.readouterr().err
+
+
+def payload_of(package: Path) -> Payload:
+    archive = ZipArchive(FileSource(package))
+    return Payload(archive.open(archive.entries["payload.bin"]))
 
 
 def test_the_result_differs_from_the_base_only_where_it_must(
@@ -70,23 +79,46 @@ def test_the_result_differs_from_the_base_only_where_it_must(
 ) -> None:
     assert main(["demo", str(tmp_path)]) == 0
     capsys.readouterr()
-    before = ZipArchive(FileSource(tmp_path / PACKAGE))
-    after = ZipArchive(FileSource(tmp_path / RESULT))
+    before, after = (payload_of(tmp_path / name) for name in (PACKAGE, RESULT))
     changed = {
         name
-        for name in (*before.entries, *after.entries)
-        if name not in before.entries
-        or name not in after.entries
-        or before.read(before.entries[name]) != after.read(after.entries[name])
+        for name in after.names
+        if before.update(name).new_partition_info != after.update(name).new_partition_info
     }
-    assert changed == {
-        "META-INF/com/android/otacert",
-        "system/build.prop",
-        "system/etc/reference-messaging/consent_notice.txt",
-        "system/etc/reference-messaging/network_security_config.xml",
-        "system/etc/reference-messaging/service.xml",
-        "system/priv-app/Messaging/Messaging.apk",
+    assert changed == {"product", "system", "vbmeta", "vbmeta_system"}
+    old, new = (open_rom(tmp_path / name) for name in (PACKAGE, RESULT))
+    assert {
+        path
+        for path, file in new.files.items()
+        if path not in old.files
+        or (file.node.kind is NodeKind.FILE and new.read(file) != old.read(old.files[path]))
+    } == {
+        "/product/etc/build.prop",
+        "/product/priv-app/Messaging/Messaging.apk",
+        "/system/etc/reference-messaging/consent_notice.txt",
+        "/system/etc/reference-messaging/network_security_config.xml",
+        "/system/etc/reference-messaging/service.xml",
     }
+    assert old.files.keys() == new.files.keys()
+
+
+def test_the_example_package_is_made_of_the_folders_beside_it(tmp_path: Path) -> None:
+    rom = open_rom(EXAMPLE / PACKAGE)
+    for folder in ("system", "product"):
+        found = {
+            mount.prefix + node.path: node
+            for mount in rom.mounts
+            if mount.prefix == f"payload.bin!/{folder}!/"
+            for node in mount.tree.walk()
+            if node.kind is NodeKind.FILE
+        }
+        tree = EXAMPLE / folder
+        names = {p.relative_to(tree).as_posix() for p in tree.rglob("*") if p.is_file()}
+        assert {node.path for node in found.values()} == names
+        for name, node in found.items():
+            assert rom.read(rom.by_name[name]) == (tree / node.path).read_bytes()
+            assert node.xattrs["security.selinux"] == b"u:object_r:system_file:s0\0"
+            assert (node.uid, node.gid, node.mtime) == (0, 0, 1625443200)
 
 
 def test_the_example_package_is_the_same_every_time(tmp_path: Path) -> None:
@@ -142,9 +174,9 @@ def test_openssl_verifies_the_signature(tmp_path: Path) -> None:
 @pytest.mark.judge("apksigner")
 def test_apksigner_accepts_both_versions_of_the_app_from_one_signer(tmp_path: Path) -> None:
     assert main(["demo", "--no-walk", str(tmp_path)]) == 0
-    archive = ZipArchive(FileSource(tmp_path / PACKAGE))
+    rom = open_rom(tmp_path / PACKAGE)
     (tmp_path / "old.apk").write_bytes(
-        archive.read(archive.entries["system/priv-app/Messaging/Messaging.apk"])
+        rom.read(rom.files["/product/priv-app/Messaging/Messaging.apk"])
     )
     signers = {
         re.findall(

@@ -1,4 +1,4 @@
-"""Make the binary files of the demo ROM: its apps and the certificate that it accepts updates from.
+"""Make the apps of the demo ROM; ``make_package`` then puts them into its package.
 
 Needs aapt2, smali, apksigner and the API 29 framework resources: ``apt install aapt libsmali-java
 apksigner android-framework-res``. Run it as ``python -m examples.demo.make_files``. The keys are
@@ -8,7 +8,6 @@ versions of the messaging app are signed with one key, as an update has to be.
 
 from __future__ import annotations
 
-import io
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,7 +21,6 @@ from rom_builder.keys import NewKey, new_key
 
 FRAMEWORK = "/usr/share/android-framework-res/framework-res.apk"
 HERE = Path(__file__).parent
-SYSTEM = HERE / "ota" / "system"
 XMLNS = 'xmlns:android="http://schemas.android.com/apk/res/android"'
 
 MESSAGING_MANIFEST = """
@@ -127,15 +125,6 @@ def make_apk(path: Path, key: NewKey, manifest: str, resources: dict[str, str], 
     path.with_name(f"{path.name}.idsig").unlink(missing_ok=True)
 
 
-def make_otacerts(path: Path, key: NewKey) -> None:
-    """Make the list of certificates that the phone accepts updates from."""
-    file = io.BytesIO()
-    archive = ZipWriter(file)
-    archive.add("releasekey.x509.pem", key.certificate.public_bytes(Encoding.PEM), compress=True)
-    archive.close()
-    path.write_bytes(file.getvalue())
-
-
 def run(folder: Path, *command: str) -> None:
     """Run a program in a folder."""
     subprocess.run(command, cwd=folder, check=True)
@@ -144,14 +133,12 @@ def run(folder: Path, *command: str) -> None:
 def main() -> None:
     """Make all files anew."""
     app_key = new_key("apk", "p256", subject="Example maker: apps of pine")
-    notes = SYSTEM / "app" / "Notes" / "Notes.apk"
+    notes = HERE / "system" / "system" / "app" / "Notes" / "Notes.apk"
     values = {"values/values": '<resources><string name="app_name">Notes</string></resources>'}
     make_apk(notes, app_key, NOTES_MANIFEST, values, NOTES_SMALI)
-    old = SYSTEM / "priv-app" / "Messaging" / "Messaging.apk"
+    old = HERE / "product" / "priv-app" / "Messaging" / "Messaging.apk"
     make_messaging(old, app_key, name="1.4", code=14, good=False)
     make_messaging(HERE / "Messaging-2.0.apk", app_key, name="2.0", code=20, good=True)
-    updates = new_key("ota", "rsa-2048", subject="Example maker: updates of pine")
-    make_otacerts(SYSTEM / "etc" / "security" / "otacerts.zip", updates)
 
 
 if __name__ == "__main__":

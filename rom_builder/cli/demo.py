@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ PACKAGE = "pine-4118.zip"
 FIXED_APP = "Messaging-2.0.apk"
 RESULT = "pine-4118-opt-in.zip"
 POLICY = "messaging-opt-in"
-APP_PATH = "/system/priv-app/Messaging/Messaging.apk"
+APP_PATH = "/product/priv-app/Messaging/Messaging.apk"
 
 CHECK = ("check", PACKAGE, "-p", POLICY)
 PLAN = ("plan", PACKAGE, "-p", POLICY)
@@ -25,15 +24,26 @@ VERIFY = ("verify", RESULT)
 CHECK_AGAIN = ("check", RESULT, "-p", POLICY)
 
 WALK = (
-    (CHECK, 1, "A vendor's ROM of an imaginary phone. Does it meet the messaging policy?"),
+    (
+        CHECK,
+        1,
+        "A vendor's update of an imaginary phone, as phones of today take it: a payload of partition "
+        "images. Does it meet the messaging policy?",
+    ),
     (PLAN, 0, "It does not. What would have to change?"),
     (
         BUILD,
         0,
         "Settings follow from the policy; what is inside the app needs the fixed version of it, "
-        "which the vendor supplied. Build with both, signed with a throw-away key:",
+        "which the vendor supplied. Build with both: the files of the system (ext4) and product "
+        "(EROFS) partitions are edited in place, the partitions sealed again, the payload and the "
+        "package signed with throw-away keys:",
     ),
-    (VERIFY, 0, "Would recovery take the signature?"),
+    (
+        VERIFY,
+        0,
+        "Does every signature and digest hold, down to the hash trees that a phone reads through?",
+    ),
     (CHECK_AGAIN, 0, "And does the result meet the policy, judged like a stranger's package?"),
 )
 """Each step of the story: arguments, the exit code it has to end with, and what leads to it."""
@@ -45,9 +55,9 @@ WALK = (
 def demo(folder: Path, no_walk: bool) -> None:
     """Write a small example ROM into DIR and walk it from failing to compliant.
 
-    DIR must be absent or empty. The ROM is an unsigned file-based OTA package of an imaginary phone
-    whose messaging is on by default, pre-ticked and unencrypted. Each command is shown as you would
-    type it, and run; the throw-away signing key stays in your data folder.
+    DIR must be absent or empty. The ROM is a full A/B package of an imaginary phone whose messaging is
+    on by default, pre-ticked and unencrypted. Each command is shown as you would type it, and run; the
+    throw-away signing keys stay in your data folder.
 
     \b
     Example:
@@ -83,23 +93,11 @@ def walk(number: int, arguments: tuple[str, ...], expected: int, why: str) -> No
 def write_files(folder: Path) -> None:
     """Write the example's package and the fixed app into a folder that is absent or empty."""
     from rom_builder.files import write_whole
-    from rom_builder.formats.zip_writer import ZipWriter
     from rom_builder.resources import data_folder
 
     if folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder} is not empty", param_hint="DIR")
     folder.mkdir(parents=True, exist_ok=True)
-    example = data_folder("examples") / "demo"
-    with write_whole(folder / PACKAGE) as file:
-        package = ZipWriter(file)
-        for name, path in contents(example / "ota"):
-            package.add(name, path.read_bytes(), compress=True)
-        package.close()
-    with write_whole(folder / FIXED_APP) as file:
-        file.write((example / FIXED_APP).read_bytes())
-
-
-def contents(top: Path) -> Iterator[tuple[str, Path]]:
-    """Yield name and path of each file below a folder, sorted by name."""
-    files = {path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_file()}
-    yield from sorted(files.items())
+    for name in (PACKAGE, FIXED_APP):
+        with write_whole(folder / name) as file:
+            file.write((data_folder("examples") / "demo" / name).read_bytes())
