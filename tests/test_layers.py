@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent / "rom_builder"
 ROWS = [
     {"__main__"},
     {"cli"},
-    {"build", "verification", "policy_tests", "notice"},
+    {"build", "verification", "policy_tests", "notice", "attestations", "sbom"},
     {"bases"},
     {"ab_pack", "block_pack", "image_pack"},
     {

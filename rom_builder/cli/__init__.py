@@ -34,6 +34,7 @@ COMMANDS = {
     "keys": "Make signing keys and inspect keys, certificates and packages.",
     "policy": "Validate, show and list policies and profiles.",
     "profile": "Try a profile on an image: where its code anchors are.",
+    "sbom": "Write the bill of materials of a ROM: partitions, apps, modules.",
     "notice": "Write the text that tells users what a service does with their data.",
     "waivers": "Check and list waivers: failures that somebody answers for.",
     "config": "Show the settings that hold here, and where each comes from.",

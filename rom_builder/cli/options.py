@@ -70,14 +70,19 @@ def load(policies: Sequence[str]) -> Any:
     return load_policies(policies, binding_models())
 
 
-def today() -> date:
-    """Return the day on which dates are judged: ``SOURCE_DATE_EPOCH`` if set, else now, in UTC."""
+def moment() -> datetime:
+    """Return when it is: ``SOURCE_DATE_EPOCH`` if set, else now, in UTC."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     if epoch:
         if not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 11):
             raise click.UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds")
-        return datetime.fromtimestamp(int(epoch), UTC).date()
-    return datetime.now(UTC).date()
+        return datetime.fromtimestamp(int(epoch), UTC)
+    return datetime.now(UTC)
+
+
+def today() -> date:
+    """Return the day on which dates are judged, that of :func:`moment`."""
+    return moment().date()
 
 
 def severity(name: str) -> Severity:

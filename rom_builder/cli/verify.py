@@ -11,6 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from rom_builder.cli.attestation import show_attestation
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.avb_key import encode_public_key, parse_rsa_key
 from rom_builder.formats.otacert import parse_certificates
@@ -52,6 +53,22 @@ WORDS = {True: "holds", False: "FAILS", None: "not checked"}
     is_flag=True,
     help="Accept a publicly known package key; the output says so.",
 )
+@click.option(
+    "--attestation", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="Check the attestations in FILE (PACKAGE.intoto.jsonl), signed by --attestation-key.",
+)  # fmt: skip
+@click.option(
+    "--attestation-key", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="KEY", help="Certificate or public key that must have signed the attestations.",
+)  # fmt: skip
+@click.option(
+    "--policy", "-p", "policies", multiple=True, metavar="ID",
+    help="Demand that an attestation says the package met this policy. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE", help="Demand that FILE, such as the bill of materials, is the attested one.",
+)  # fmt: skip
 @click.pass_context
 def verify(
     context: click.Context,
@@ -60,6 +77,10 @@ def verify(
     avb_keys: tuple[Path, ...],
     quick: bool,
     allow_public_key: bool,
+    attestation: Path | None,
+    attestation_key: Path | None,
+    policies: tuple[str, ...],
+    beside: tuple[Path, ...],
 ) -> None:
     """Check every signature and digest in the OTA zip PACKAGE.
 
@@ -73,7 +94,12 @@ def verify(
     Examples:
       rom-builder verify ota.zip
       rom-builder verify ota.zip --cert ota.x509.pem --avb-key avb_pkmd.bin
+      rom-builder verify ota.zip --attestation ota.zip.intoto.jsonl --attestation-key audit.pem
     """
+    if (attestation is None) != (attestation_key is None):
+        raise click.UsageError("--attestation and --attestation-key go together")
+    if attestation is None and (policies or beside):
+        raise click.UsageError("--policy and --beside need --attestation")
     with closing(FileSource(package)) as source:
         certificates = [found for path in trusted for found in _read_trusted(path)]
         found = verify_package(
@@ -99,7 +125,10 @@ def verify(
         )
     if quick and any(check.name.startswith("vbmeta image") for check in found.checks):
         click.echo("  digests and hash trees of partitions were left out (--quick)")
-    if found.failed:
+    attested = True
+    if attestation is not None and attestation_key is not None:
+        attested = show_attestation(package, attestation, attestation_key, policies, beside)
+    if found.failed or not attested:
         context.exit(FAILED)
     if found.unknown:
         context.exit(COULD_NOT)
