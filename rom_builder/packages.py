@@ -55,6 +55,11 @@ class Apk:
         found = self.archive.entries.get(entry)
         if found is None:
             raise ImageError("is not in the app", path=self.inner(entry))
+        if entry in self.archive.repeated:
+            raise ImageError(
+                "is in the app more than once, and platforms differ in which counts",
+                path=self.inner(entry),
+            )
         try:
             return self.archive.read(found, limit=READ_LIMIT)
         except ImageError as error:
@@ -138,27 +143,36 @@ class Apk:
         """The ``application`` element, None if there is none."""
         return next(iter(self.manifest.children_named("application")), None)
 
-    def _sdk(self, resource_id: int) -> int | None:
-        # Each uses-sdk element is processed in turn, so the last that names a level counts.
-        level: int | None = None
-        for uses_sdk in self.manifest.children_named("uses-sdk"):
-            attribute = uses_sdk.attribute(resource_id)
-            if attribute is not None:
-                level = attribute.as_int(0 if level is None else level)
-        return level
-
     @property
     def target_sdk(self) -> int:
-        """``targetSdkVersion``, else ``minSdkVersion``, else 1, as the platform reads them."""
-        level = self._sdk(TARGET_SDK_VERSION)
-        if level is None:
-            level = self._sdk(MIN_SDK_VERSION)
-        return 1 if level is None else level
+        """``targetSdkVersion``, else ``minSdkVersion``, else 1, of the last ``uses-sdk`` element.
+
+        The platform processes each such element in turn, and each replaces what the one before said
+        (AOSP ``ParsingPackageUtils.parseUsesSdk``).
+        """
+        for uses_sdk in self.manifest.children_named("uses-sdk")[-1:]:
+            for resource_id in (TARGET_SDK_VERSION, MIN_SDK_VERSION):
+                attribute = uses_sdk.attribute(resource_id)
+                if attribute is not None:
+                    values = self.resolve(attribute.reference) if attribute.reference else ()
+                    return (*values, attribute)[0].as_int(0)
+        return 1
 
     def flag(self, resource_id: int) -> bool | None:
-        """Return a boolean attribute of ``application``, None if it is not set."""
-        application = self.application
-        return self.boolean(application.attribute(resource_id)) if application else None
+        """Return a boolean attribute of ``application``, None if it is not set.
+
+        Raises:
+            ImageError: It refers to a resource that is not in the app, so that its value is unknown.
+        """
+        attribute = self.application.attribute(resource_id) if self.application else None
+        value = self.boolean(attribute)
+        if value is None and attribute is not None and attribute.reference is not None:
+            raise ImageError(
+                f"{attribute.name} refers to {attribute.reference:#010x}, which is not in the app",
+                path=self.inner(MANIFEST),
+                offset=attribute.offset,
+            )
+        return value
 
     @property
     def network_security_config(self) -> Attribute | None:

@@ -235,7 +235,8 @@ class App:
         cleartext: ``android:usesCleartextTraffic``; a text may be ``@bool/name``.
         network_security_config: XML of ``@xml/network_security_config``.
         preferences: Key and ``android:defaultValue`` of each check box; None gives it no default.
-        bools: ``<bool>`` resources; a mapping gives a value per configuration, ``""`` the default.
+        bools: ``<bool>`` resources, or a reference ``@bool/name``; a mapping gives a value per
+            configuration, ``""`` the default.
         strings: ``<string>`` resources; the same.
         components: Kind, then class name, then attributes; ``action`` is that of an intent filter.
         permissions: Names that the app asks for; without a dot those of ``android.permission``.
@@ -253,7 +254,7 @@ class App:
     cleartext: bool | str | None = None
     network_security_config: str | None = None
     preferences: Mapping[str, bool | str | None] | None = None
-    bools: Mapping[str, bool | Mapping[str, bool]] = field(default_factory=dict)
+    bools: Mapping[str, bool | str | Mapping[str, bool]] = field(default_factory=dict)
     strings: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     components: Mapping[str, Mapping[str, Mapping[str, bool | str]]] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
@@ -292,20 +293,22 @@ class App:
         for kind, named in (("string", self.strings), ("bool", self.bools)):
             for name, value in named.items():
                 by_config = value if isinstance(value, Mapping) else {"": value}
-                resources += [Resource(kind, name, v, config) for config, v in by_config.items()]
+                resources += [
+                    Resource(kind, name, _resource_value(kind, v), config)
+                    for config, v in by_config.items()
+                ]
         if self.network_security_config is not None:
             resources.append(Resource("xml", "network_security_config", "res/xml/nsc.xml"))
         return resources
 
     def _manifest(self) -> str:
-        application = _android(
-            debuggable=self.debuggable,
-            usesCleartextTraffic=self.cleartext,
-            networkSecurityConfig="@xml/network_security_config"
-            if self.network_security_config is not None
-            else None,
-            **self.application,
-        )
+        config = self.network_security_config
+        stated: dict[str, bool | int | str | None] = {
+            "debuggable": self.debuggable,
+            "usesCleartextTraffic": self.cleartext,
+            "networkSecurityConfig": None if config is None else "@xml/network_security_config",
+        }
+        application = _android(**{**stated, **self.application})
         components = "".join(
             _component(kind, name, dict(attributes))
             for kind, named in self.components.items()
@@ -327,6 +330,11 @@ class App:
             for key, value in (self.preferences or {}).items()
         )
         return f'<PreferenceScreen xmlns:android="{ANDROID_NAMESPACE}">{boxes}</PreferenceScreen>'
+
+
+def _resource_value(kind: str, value: bool | str) -> bool | str | Reference:
+    refers = kind == "bool" and isinstance(value, str)
+    return Reference(str(value)[1:]) if refers else value
 
 
 def _component(kind: str, name: str, attributes: dict[str, bool | str]) -> str:

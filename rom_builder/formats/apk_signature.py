@@ -113,6 +113,9 @@ def verify_apk(
             faults.append(f"platforms below API {SCHEME_SINCE['v2']} look for a v1 signature")
         signers[:0] = jar
     faults += [fault for signer in signers for fault in signer.faults]
+    if any(signer.scheme == "v1" for signer in signers) and source.read_at(0, 2) != b"PK":
+        # CVE-2017-13156: the entries are signed, and what stands before them ran as a DEX file.
+        faults.append("v1: what stands before the first entry is not signed")
     if not faults:
         faults += _disagreements(signers, min_sdk, max_sdk)
         later = any(signer.scheme != "v1" for signer in signers)

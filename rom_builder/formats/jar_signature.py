@@ -350,7 +350,7 @@ def _stripped(signed: _Manifest, present: Collection[Scheme] | None) -> Iterator
 
 def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
     """Return which entries are not those of the manifest."""
-    faults = []
+    faults = [f"{name!r} is there more than once" for name in sorted(archive.repeated)]
     for name, entry in archive.entries.items():
         if _UNSIGNED.fullmatch(name):
             continue

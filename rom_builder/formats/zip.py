@@ -56,6 +56,7 @@ class ZipArchive:
 
     Attributes:
         entries: Entries by name, in the order of the central directory.
+        repeated: Names that occur more than once; ``entries`` has the first.
         comment: The archive's comment.
         directory_offset: Where the central directory starts.
         directory_size: Its size in bytes.
@@ -77,7 +78,7 @@ class ZipArchive:
         self.directory_size = end.directory_size
         self.eocd_offset = end.eocd_offset
         self.end_offset = end.end_offset
-        entries = read_directory(source, end, self._note)
+        entries, self.repeated = read_directory(source, end, self._note)
         self.entries: Mapping[str, ZipEntry] = MappingProxyType(entries)
         if not lenient:
             for entry in entries.values():

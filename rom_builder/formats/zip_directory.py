@@ -203,14 +203,19 @@ def _read_zip64_end(source: Source, eocd: int) -> tuple[int, tuple[int, ...]] | 
     return offset, fields[4:]
 
 
-def read_directory(source: Source, end: EndRecord, note: Note) -> dict[str, ZipEntry]:
+def read_directory(
+    source: Source, end: EndRecord, note: Note
+) -> tuple[dict[str, ZipEntry], frozenset[str]]:
     """Return the entries of a central directory by name, in its order; of duplicates the first.
+
+    And the names that occur more than once.
 
     Raises:
         ImageError: Damaged: it ends too early, or an entry has no magic or no zip64 field.
     """
     directory = source.read_at(end.directory_offset, end.directory_size)
     entries: dict[str, ZipEntry] = {}
+    repeated: set[str] = set()
     unpack, header_size = CENTRAL_HEADER.unpack_from, CENTRAL_HEADER.size
     position = 0
     for index in range(end.entry_count):
@@ -245,11 +250,12 @@ def read_directory(source: Source, end: EndRecord, note: Note) -> dict[str, ZipE
             note(name, f"the name {fault}", here)
         if name in entries:
             note(name, "the name occurs more than once", here)
+            repeated.add(name)
         else:
             entries[name] = entry
     if position != len(directory):
         note("", "bytes follow the last entry of the central directory", end.directory_offset)
-    return entries
+    return entries, frozenset(repeated)
 
 
 def _note_unusual(entry: ZipEntry, note: Note, here: int) -> None:

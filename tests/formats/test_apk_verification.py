@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -70,6 +71,26 @@ def rebuilt(data: bytes, **changes: bytes) -> bytes:
     return packed({**entries, **changes})
 
 
+def twice(data: bytes) -> bytes:
+    """Add an entry of a name that is there already."""
+    file = io.BytesIO(data)
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("res/a", b"a")
+    return file.getvalue()
+
+
+def after(prefix: bytes, data: bytes) -> bytes:
+    """Put bytes before an archive and mend its offsets."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old:
+        file.write(prefix)
+        with zipfile.ZipFile(file, "a") as new:
+            for name in old.namelist():
+                new.writestr(old.getinfo(name), old.read(name))
+    return file.getvalue()
+
+
 def rotated(folder: Path, old: Identity, new: Identity) -> bytes:
     """Let apksigner rotate a key: v1 and v2 by the old one, v3 by the new one with a lineage."""
     (old_key, old_pem), (new_key, new_pem) = old.write(folder, "old"), new.write(folder, "new")
@@ -120,6 +141,7 @@ def battery(ids: dict[str, Identity], folder: Path) -> dict[str, bytes]:
         "rotated, v3 stripped": turned.replace(V3, PADDING),
         "rotated, lineage changed": flipped(turned, ec.der, len(ec.der) - 4),
         "overlong by a byte": later + b"x",
+        "v1, entry twice": twice(v1(rsa)),
     }
 
 
@@ -164,3 +186,15 @@ def test_apksigner_gives_the_same_verdicts(identities: dict[str, Identity], tmp_
     assert not different, "\n".join(different)
     assert sum(line.startswith("good") for line in said) > 50
     assert sum(line.startswith("bad") for line in said) > 50
+
+
+def test_a_program_before_a_signed_archive_is_noticed(identities: dict[str, Identity]) -> None:
+    """CVE-2017-13156, where we are stricter than apksigner: Android 5 to 8.0 ran the DEX file."""
+    good = v1(identities["RSA-2048"])
+    smuggled = after(b"dex\n035\0" + bytes(100), good)
+    ours = verdict(smuggled, 21, 21, 29)
+    assert ours is not None
+    assert ours.faults == ("v1: what stands before the first entry is not signed",)
+    ours = verdict(after(b"", good), 21, 21, 29)
+    assert ours is not None
+    assert ours.faults == ()
