@@ -428,7 +428,7 @@ FIXTURES = [
     (path.name, entry)
     for path in sorted(APKS.glob("*.apk"))
     for entry in zipfile.ZipFile(path).namelist()
-    if entry.endswith(".xml")
+    if entry.endswith(".xml") and not entry.startswith("assets/")
 ]
 
 
