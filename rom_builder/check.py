@@ -19,6 +19,7 @@ from rom_builder.errors import ImageError
 from rom_builder.exposure import read_exposure
 from rom_builder.facts import Fact, Facts, NetworkSecurity, Notice, Reading, SigningCertificate
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
+from rom_builder.hosts import summed_hosts
 from rom_builder.judge import judge
 from rom_builder.keys import DEVELOPMENT
 from rom_builder.mechanisms import MECHANISMS
@@ -97,6 +98,7 @@ def check_rom(
         findings=sorted_findings(findings),
         unread=facts.unread,
         notes=(*([DEVELOPMENT_SIGNED] if development else []), *notes, *remarks(rom)),
+        hosts=tuple(summed_hosts(policies, facts)),
     )
     return apply(report, exceptions, facts)
 

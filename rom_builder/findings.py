@@ -242,6 +242,30 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """How the addresses of one host begin in the programs of a service.
+
+    Attributes:
+        service: Profile id.
+        name: Host name, as it is written.
+        expected: The policy or the profile names it as the service's own.
+        strength: ``CODE``: addresses that code uses, and that something the system starts can
+            lead to. ``PRESENCE``: no code was followed, the addresses are spelled out.
+        encrypted: Addresses with TLS, or whose requests are encrypted before they are sent.
+        cleartext: Addresses without either.
+        unsure: Addresses without TLS where an argument decides on encryption.
+    """
+
+    service: str
+    name: str
+    expected: bool
+    strength: Strength
+    encrypted: int
+    cleartext: int
+    unsure: int
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """What was checked.
 
@@ -268,6 +292,7 @@ class Report:
     findings: tuple[Finding, ...]
     unread: tuple[Unread, ...]
     notes: tuple[str, ...] = field(default=())
+    hosts: tuple[Host, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

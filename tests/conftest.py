@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 from hypothesis import settings
+
+from tests.judges import judge
 
 settings.register_profile("long", max_examples=3000, deadline=None)
 
@@ -19,7 +20,7 @@ REQUIRED = os.environ.get("ROM_BUILDER_REQUIRE_TOOLS") == "1"
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("judge"):
         for tool in mark.args:
-            if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+            if judge(tool):
                 continue
             if REQUIRED and tool not in UNPACKAGED:
                 pytest.fail(f"the foreign judge {tool} is missing", pytrace=False)

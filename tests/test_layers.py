@@ -23,12 +23,11 @@ ROWS = [
         "update_certificates",
         "vbmeta_verification",
     },
-    {"plan", "judge", "inspection", "waivers", "image_base"},
+    {"plan", "judge", "inspection", "waivers", "image_base", "reports", "hosts"},
     {
         "mechanisms",
         "rules",
         "code",
-        "reports",
         "signatures",
         "templates",
         "platform_grants",

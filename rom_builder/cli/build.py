@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from rom_builder.cli.check import FORMATS, target_of, terminal_width
-from rom_builder.cli.options import ask, color_of, load, policy_option, today
+from rom_builder.cli.options import ask, load, policy_option, today
 from rom_builder.cli.plan import otacerts_option, replace_option, tree_option
+from rom_builder.cli.reporting import (
+    format_option,
+    no_color_option,
+    outputs_option,
+    print_report,
+    targets_of,
+    write_reports,
+)
 
 REFUSED = 1
 
@@ -28,10 +34,9 @@ REFUSED = 1
 @replace_option
 @tree_option
 @otacerts_option
-@click.option(
-    "--report", "reports", multiple=True, metavar="FORMAT=PATH",
-    help=f"Also write the report on the package to a file ({', '.join(FORMATS)}).",
-)  # fmt: skip
+@format_option
+@outputs_option("--report", "the report on the package, refused or not,")
+@no_color_option
 @click.option(
     "--allow-public-key", is_flag=True,
     help="Sign even with a publicly known key, never for a release; the report says so.",
@@ -46,7 +51,9 @@ def build(
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
     replace_otacerts: bool,
-    reports: tuple[str, ...],
+    form: str,
+    outputs: tuple[str, ...],
+    no_color: bool,
     allow_public_key: bool,
 ) -> None:
     """Write a signed OTA package from BASE that meets its policies, or nothing.
@@ -68,13 +75,11 @@ def build(
     """
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build
-    from rom_builder.files import write_whole
     from rom_builder.plan import read_brought
-    from rom_builder.reports import REPORTS
     from rom_builder.reports.text import printable
     from rom_builder.signers.keyring import open_keyring
 
-    targets = [target_of(report, "--report") for report in reports]
+    targets = targets_of(outputs, "--report")
     loaded = load(policies)
     decided = [policy.id for policy in loaded.policies]
     keys = open_keyring(signing, prompt=ask, policies=decided, allow_public_key=allow_public_key)
@@ -91,18 +96,14 @@ def build(
             step=lambda name: click.echo(f"{name} ...", err=True),
         )
     except NotCompliant as refused:
-        text = REPORTS["text"](refused.report, color=color_of(sys.stdout), width=terminal_width())
-        click.echo(text, nl=False)
+        write_reports(refused.report, targets)
+        print_report(refused.report, form, no_color=no_color)
         for obstacle in refused.plan.obstacles:
             click.echo(f"needed: {obstacle.path}: {obstacle.why}\n  {obstacle.hint}", err=True)
         click.echo(f"refused: {refused.message}", err=True)
         ctx.exit(REFUSED)
-    for name, path in targets:
-        with write_whole(path) as file:
-            file.write(REPORTS[name](built.report).encode())
-    click.echo(
-        REPORTS["text"](built.report, color=color_of(sys.stdout), width=terminal_width()), nl=False
-    )
+    write_reports(built.report, targets)
+    print_report(built.report, form, no_color=no_color)
     for remark in keys.remarks:
         click.echo(f"warning: {printable(remark)}", err=True)
     changed = len(built.plan.edits) + len(built.plan.ramdisk_edits)

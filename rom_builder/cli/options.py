@@ -91,8 +91,12 @@ def severity(name: str) -> Severity:
 
 
 def color_of(stream: Any) -> bool:
-    """Say whether a stream shows colours: a terminal, and the user did not ask for none."""
-    return bool(stream.isatty()) and "NO_COLOR" not in os.environ
+    """Say whether a stream shows colours: a terminal that can, and the user did not ask for none.
+
+    An empty ``NO_COLOR`` asks for nothing (no-color.org).
+    """
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return bool(stream.isatty()) and not plain
 
 
 def ask(role: str) -> str:

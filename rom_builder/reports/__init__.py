@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from rom_builder.findings import Report
+from rom_builder.findings import Report, Severity
 from rom_builder.registry import Registry
 
 
-class Writer(Protocol):
-    """Turns a report into the text of one format.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a report is written.
 
-    Args:
-        report: What was found.
+    Attributes:
         color: Whether the text goes to a terminal that shows colours.
         width: Columns of that terminal.
+        root: Folder from which programs name the user's files, the top of a repository; None if
+            nobody said. Policies below it are named relative to it.
+        folder: Folder from which relative names of policies were given; None: ``root``.
+        fail_on: Lowest severity of a failed finding that fails a run.
+        suppressed: Whether formats that feed other programs list waived and known findings, too.
     """
 
-    def __call__(self, report: Report, *, color: bool = False, width: int = 100) -> str: ...
+    color: bool = False
+    width: int = 100
+    root: Path | None = None
+    folder: Path | None = None
+    fail_on: Severity = Severity.ERROR
+    suppressed: bool = False
+
+
+PLAIN = Options()
+"""For a file: no colours, 100 columns."""
+
+
+class Writer(Protocol):
+    """Turns a report into the text of one format; the same report gives the same text."""
+
+    def __call__(self, report: Report, options: Options = PLAIN) -> str: ...
 
 
 REPORTS: Registry[Writer] = Registry(__name__)

@@ -6,19 +6,27 @@ import json
 from typing import Any
 
 from rom_builder import __version__
-from rom_builder.findings import Evidence, Finding, Location, Report, Requirement
-from rom_builder.reports import REPORTS
+from rom_builder.findings import (
+    Evidence,
+    Finding,
+    Host,
+    Location,
+    Report,
+    Requirement,
+    Suppression,
+)
+from rom_builder.reports import PLAIN, REPORTS, Options
 
 SCHEMA = "rom-builder/report/v1"
 
 
 @REPORTS.register("json")
-def as_json(report: Report, *, color: bool = False, width: int = 100) -> str:
+def as_json(report: Report, options: Options = PLAIN) -> str:
     """Return the report as indented JSON; the same report gives the same bytes.
 
     It is ASCII, other characters are escaped: names in an image cannot steer a terminal.
     """
-    del color, width
+    del options
     document = {
         "schema": SCHEMA,
         "tool": {"name": "rom-builder", "version": __version__},
@@ -34,6 +42,7 @@ def as_json(report: Report, *, color: bool = False, width: int = 100) -> str:
         "requirements": [requirement_of(each) for each in report.requirements],
         "findings": [finding_of(each) for each in report.findings],
         "unread": [{"path": part.path, "reason": part.reason} for part in report.unread],
+        "hosts": [host_of(each) for each in report.hosts],
     }
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
@@ -64,6 +73,7 @@ def finding_of(finding: Finding) -> dict[str, Any]:
         "evidence": [evidence_of(each) for each in finding.evidence],
         "fix": finding.fix,
         "fingerprint": finding.fingerprint,
+        "suppression": suppression_of(finding.suppression),
     }
 
 
@@ -73,6 +83,36 @@ def evidence_of(evidence: Evidence) -> dict[str, Any]:
         "location": location_of(evidence.location),
         "text": evidence.text,
         "strength": str(evidence.strength),
+        "chain": [
+            {"location": location_of(link.location), "text": link.text} for link in evidence.chain
+        ],
+    }
+
+
+def suppression_of(suppression: Suppression | None) -> dict[str, Any] | None:
+    """Return why a finding does not count, None if it counts."""
+    if suppression is None:
+        return None
+    return {
+        "kind": suppression.kind,
+        "reason": suppression.reason,
+        "approved_by": suppression.approved_by,
+        "ticket": suppression.ticket,
+        "expires": suppression.expires and suppression.expires.isoformat(),
+        "where": suppression.where,
+    }
+
+
+def host_of(host: Host) -> dict[str, Any]:
+    """Return how the addresses of one host begin."""
+    return {
+        "service": host.service,
+        "name": host.name,
+        "expected": host.expected,
+        "strength": str(host.strength),
+        "encrypted": host.encrypted,
+        "cleartext": host.cleartext,
+        "unsure": host.unsure,
     }
 
 

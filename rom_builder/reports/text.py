@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from rom_builder.findings import (
+    Evidence,
     Finding,
     Layer,
     Report,
@@ -14,9 +15,11 @@ from rom_builder.findings import (
     Severity,
     Status,
     Strength,
-    Verdict,
 )
-from rom_builder.reports import REPORTS
+from rom_builder.reports import PLAIN, REPORTS, Options
+from rom_builder.reports.words import counted, excuse, is_open, printable, sentence, why, word
+
+__all__ = ["as_text", "counted", "printable"]
 
 STYLES = {
     "fail": "31;1",
@@ -26,6 +29,8 @@ STYLES = {
     "pass": "32",
     "compliant": "32;1",
     "attested": "36",
+    "waived": "36",
+    "known": "36",
     "bold": "1",
     "dim": "2",
 }
@@ -35,9 +40,9 @@ SHOWN_EVIDENCE = 6
 
 
 @REPORTS.register("text")
-def as_text(report: Report, *, color: bool = False, width: int = 100) -> str:
+def as_text(report: Report, options: Options = PLAIN) -> str:
     """Return the report as text; nothing in it depends on the terminal but colour and width."""
-    return "\n".join(Text(color, width).lines(report)) + "\n"
+    return "\n".join(Text(options.color, options.width).lines(report)) + "\n"
 
 
 class Text:
@@ -75,7 +80,8 @@ class Text:
             if len(report.unread) > SHOWN_EVIDENCE:
                 yield f"  and {len(report.unread) - SHOWN_EVIDENCE} more (see the JSON report)"
         yield ""
-        yield f"verdict: {self.paint(str(report.verdict), str(report.verdict))}{why(report)}"
+        reasons = f": {why(report)}" if why(report) else ""
+        yield f"verdict: {self.paint(str(report.verdict), str(report.verdict))}{reasons}"
 
     def matrix(self, title: str, requirements: list[Requirement]) -> Iterator[str]:
         """Yield the table requirement x layer of one service."""
@@ -95,15 +101,17 @@ class Text:
     def findings(self, findings: Iterable[Finding]) -> Iterator[str]:
         """Yield what failed and what is unknown in full, and what passed in one line each."""
         for finding in findings:
-            if finding.status in (Status.FAIL, Status.UNKNOWN):
+            if is_open(finding):
                 yield ""
                 yield from self.open_finding(finding)
-        settled = [f for f in findings if f.status not in (Status.FAIL, Status.UNKNOWN)]
+        settled = [f for f in findings if not is_open(f)]
         if settled:
             yield ""
         for finding in settled:
-            status = str(finding.status)
-            line = self.wrapped(f"{status} {finding.rule} {printable(finding.message)}", "  ")
+            status, message = word(finding), printable(finding.message)
+            if finding.suppression is not None:
+                message = f"{sentence(finding)} ({excuse(finding.suppression)})"
+            line = self.wrapped(f"{status} {finding.rule} {message}", "  ")
             yield line.replace(status, self.paint(status, status), 1)
 
     def open_finding(self, finding: Finding) -> Iterator[str]:
@@ -115,17 +123,22 @@ class Text:
             yield self.paint(f"{finding.severity} {head}", "unknown")
         else:
             yield self.paint(f"{status} {head} [{finding.severity}]", status)
-        service = f"{finding.service}: " if finding.service else ""
-        yield self.wrapped(f"{service}{printable(finding.message)}", "  ")
+        yield self.wrapped(sentence(finding), "  ")
         for evidence in finding.evidence[:SHOWN_EVIDENCE]:
-            strength = "" if evidence.strength is Strength.EFFECTIVE else f" ({evidence.strength})"
-            place = str(evidence.location)
-            yield self.wrapped(
-                f"- {printable(place)}: {printable(evidence.text)}{strength}", "    "
-            )
+            yield from self.observation(evidence)
         if len(finding.evidence) > SHOWN_EVIDENCE:
             yield f"    - and {len(finding.evidence) - SHOWN_EVIDENCE} more (see the JSON report)"
         yield self.wrapped(f"fix: {printable(finding.fix)}", "  ")
+
+    def observation(self, evidence: Evidence) -> Iterator[str]:
+        """Yield one observation, and the places that led to its value; the last one wins."""
+        strength = "" if evidence.strength is Strength.EFFECTIVE else f" ({evidence.strength})"
+        place = printable(str(evidence.location))
+        yield self.wrapped(f"- {place}: {printable(evidence.text)}{strength}", "    ")
+        for number, link in enumerate(evidence.chain, 1):
+            wins = ", which wins" if number == len(evidence.chain) else ""
+            place = printable(str(link.location))
+            yield self.wrapped(f"{number}. {place}: {printable(link.text)}{wins}", "        ")
 
     def wrapped(self, text: str, indent: str) -> str:
         """Wrap a line; names of files are never broken."""
@@ -137,45 +150,3 @@ class Text:
             break_long_words=False,
             break_on_hyphens=False,
         )
-
-
-def why(report: Report) -> str:
-    """Say in a few words what the verdict rests on."""
-    failed = [f for f in report.findings if f.status is Status.FAIL]
-    grave = sum(f.severity >= Severity.ERROR for f in failed)
-    unknown = sum(r.status is Status.UNKNOWN for r in report.requirements)
-    parts = []
-    if grave:
-        parts.append(f"{counted(grave, 'finding')} failed")
-    if unknown:
-        parts.append(f"{counted(unknown, 'requirement')} unknown")
-    if report.unread:
-        parts.append(f"{counted(len(report.unread), 'part')} not read")
-    if report.verdict is Verdict.COMPLIANT:
-        asked = counted(len(report.requirements), "requirement")
-        held = all(r.status is Status.PASS for r in report.requirements)
-        parts.append(f"all {asked} hold" if held else f"{asked}, none failed or unknown")
-    parts += [
-        counted(number, str(severity))
-        for severity in (Severity.WARNING, Severity.NOTE)
-        if (number := sum(f.severity is severity for f in failed))
-    ]
-    return f": {', '.join(parts)}" if parts else ""
-
-
-def counted(number: int, thing: str) -> str:
-    """Write a number of things.
-
-    >>> counted(1, "note"), counted(2, "note")
-    ('1 note', '2 notes')
-    """
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    r"""Replace control characters, so that a name in an image cannot steer the terminal.
-
-    >>> printable("a\x1b[2Jb")
-    'a?[2Jb'
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from rom_builder.findings import Report
-from rom_builder.reports import REPORTS
+from rom_builder.reports import REPORTS, Options
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -59,4 +59,4 @@ def test_no_byte_steers_a_terminal(evil: Report) -> None:
 
 
 def test_the_same_report_gives_the_same_bytes(real: Report) -> None:
-    assert REPORTS["json"](real) == REPORTS["json"](real, color=True, width=30)
+    assert REPORTS["json"](real) == REPORTS["json"](real, Options(color=True, width=30))

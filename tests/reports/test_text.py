@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rom_builder.findings import Report, Severity, Status
-from rom_builder.reports import REPORTS
+from rom_builder.reports import REPORTS, Options
 from tests.reports.conftest import EVIL
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -18,7 +18,7 @@ def test_no_byte_steers_a_terminal(evil: Report) -> None:
     assert EVIL not in text
     for line in text.splitlines():
         assert not line.startswith("b")  # the new line in a name did not become one
-    colored = REPORTS["text"](evil, color=True)
+    colored = REPORTS["text"](evil, Options(color=True))
     assert all(c.isprintable() or c == "\n" for c in COLOR.sub("", colored))
     assert COLOR.sub("", colored).split() == text.split()
 
@@ -42,7 +42,7 @@ def test_a_row_for_each_requirement_and_a_column_for_each_layer(real: Report) ->
 
 
 def test_a_failed_finding_says_where_why_and_what_to_do(real: Report) -> None:
-    text = REPORTS["text"](real, width=200)
+    text = REPORTS["text"](real, Options(width=200))
     start = text.index("fail ROM204 user-ca-trusted [error]")
     block = text[start:].split("\n\n")[0]
     assert "com.example.messaging trusts the user's authorities" in block
@@ -57,7 +57,7 @@ def test_failures_come_first_then_unknown_then_the_rest(real: Report) -> None:
 
 
 def test_narrow_terminals_get_narrow_lines_but_whole_names(real: Report) -> None:
-    text = REPORTS["text"](real, width=60)
+    text = REPORTS["text"](real, Options(width=60))
     assert "system/priv-app/Messaging/Messaging.apk!/res/xml/nsc.xml:" in text
     wide = [line for line in text.splitlines() if len(line) > 64 and "!/" not in line]
     assert [line for line in wide if not re.search("sha256|  policy |not read|Broken", line)] == []
