@@ -95,9 +95,15 @@ class EffectiveResources:
             ImageError: References run in a circle or go on too long, or a table is damaged.
         """
         resource_id = identifier(apk, name)
-        if resource_id is None:
-            return ()
-        found = self._resolve(apk, resource_id, ())
+        return () if resource_id is None else self.resolve(apk, resource_id)
+
+    def resolve(self, apk: Apk, resource_id: int) -> tuple[Effective, ...]:
+        """Return what a resource comes to that an app refers to by its id; see :meth:`find`."""
+        if resource_id >> 24 == FRAMEWORK_ID and apk.package != FRAMEWORK:
+            frameworks = self.overlays.packages.named(FRAMEWORK)
+            found = [e for each in frameworks for e in self._resolve(each, resource_id, ())]
+        else:
+            found = self._resolve(apk, resource_id, ())
         return tuple(sorted(found, key=lambda each: each.config != ""))
 
     def layers(self, apk: Apk, resource_id: int) -> list[Effective]:
@@ -116,8 +122,23 @@ class EffectiveResources:
                 if refused is None or refused[1]:
                     doubt = refused[0] if refused else ""
                     self._put(found, overlay, name, doubt)
-        sdk = self.sdk
-        return [e for raw, e in found.items() if sdk is None or config_sdk(raw) <= sdk]
+        return self._reachable(found)
+
+    def _reachable(self, found: dict[bytes, Effective]) -> list[Effective]:
+        """Leave out what the platform never chooses.
+
+        That is what asks for a later API level, and of those that differ by API level alone all but
+        the highest.
+        """
+        if self.sdk is None:
+            return list(found.values())
+        best: dict[bytes, bytes] = {}
+        for raw in found:
+            if config_sdk(raw) <= self.sdk:
+                key = raw[:24] + raw[28:]
+                if key not in best or config_sdk(raw) > config_sdk(best[key]):
+                    best[key] = raw
+        return [found[raw] for raw in best.values()]
 
     def _put(self, found: dict[bytes, Effective], overlay: Overlay, name: str, doubt: str) -> None:
         """Let one overlay speak."""

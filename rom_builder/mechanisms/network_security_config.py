@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 from lxml import etree
 from pydantic import Field, model_validator
@@ -12,9 +12,8 @@ from rom_builder.edits import Change, Edit, FileData, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.facts import NetworkSecurity, Value, app_behind
 from rom_builder.findings import Location, Strength
-from rom_builder.formats.arsc import ResourceValue
 from rom_builder.formats.axml import Attribute, Element, patch_attribute
-from rom_builder.formats.network_security_answers import evaluate_cleartext
+from rom_builder.formats.network_security_answers import CleartextAnswer, evaluate_cleartext
 from rom_builder.formats.network_security_config import (
     NetworkSecurityConfig,
     parse_nsc,
@@ -22,8 +21,14 @@ from rom_builder.formats.network_security_config import (
 )
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.formats.typed_xml import ConfigElement, from_axml, from_text_xml
+from rom_builder.mechanisms.effective_resources import (
+    Effective,
+    EffectiveResources,
+    effective_resources,
+)
 from rom_builder.mechanisms.inside_app import TRUE, changed
 from rom_builder.mechanisms.mechanism import Found, mechanism
+from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.service_config import parse_xml
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packages import DEBUGGABLE, MANIFEST, Apk, Packages
@@ -68,18 +73,11 @@ class NetworkSecurityConfigMechanism:
     ) -> Iterator[Found]:
         sdk = read_platform(rom).sdk
         for fact in facts_of(rom, packages, "", binding):
-            app = app_behind(fact, sdk)
-            if app is None:
-                continue
-            domains = [
-                d.name for e in (fact.config.entries if fact.config else ()) for d in e.domains
-            ]
-            hosts = (None, *(name for name in domains if not name.startswith(".")))
-            answers = [evaluate_cleartext(fact.config, app, host) for host in hosts]
-            answer = next((each for each in answers if each.permitted), answers[0])
-            value = "allowed" if answer.permitted else "forbidden"
-            label = f"cleartext ({answer.because})"
-            yield Found(label, (value,), fact.location, Strength.EFFECTIVE)
+            answer = laxest_answer(fact, sdk)
+            if answer is not None:
+                value = "allowed" if answer.permitted else "forbidden"
+                label = f"cleartext ({answer.because})"
+                yield Found(label, (value,), fact.location, Strength.EFFECTIVE)
 
     def render(
         self,
@@ -92,7 +90,18 @@ class NetworkSecurityConfigMechanism:
         if binding.file is not None:
             yield from _render_file(rom, binding.file, permitted)
         for apk in packages.named(binding.package) if binding.package else ():
-            yield from _render_app(apk, permitted, read_platform(rom).sdk)
+            yield from _render_app(rom, packages, apk, permitted)
+
+
+def laxest_answer(fact: NetworkSecurity, sdk: int | None) -> CleartextAnswer | None:
+    """Return the answer by default, or for a domain that is let through; None without an API level."""
+    app = app_behind(fact, sdk)
+    if app is None:
+        return None
+    domains = [d.name for e in (fact.config.entries if fact.config else ()) for d in e.domains]
+    hosts = (None, *(name for name in domains if not name.startswith(".")))
+    answers = [evaluate_cleartext(fact.config, app, host) for host in hosts]
+    return next((each for each in answers if each.permitted), answers[0])
 
 
 def read_network_security(
@@ -126,63 +135,52 @@ def facts_of(
             except ImageError as error:
                 rom.note_unread(error, file.name)
         return
-    sdk = read_platform(rom).sdk
     for apk in packages.named(binding.package or ""):
         try:
             described = apk.describe()
-            for entry, config in configs_of(apk, sdk):
-                place = Location(apk.inner(entry or MANIFEST))
+            for holder, entry, config in configs_of(rom, packages, apk):
+                place = Location(holder.inner(entry or MANIFEST))
                 yield NetworkSecurity(service, described, config, place)
         except ImageError as error:
             rom.note_unread(error, apk.file.name)
 
 
 def configs_of(
-    apk: Apk, sdk: int | None
-) -> Iterator[tuple[str | None, NetworkSecurityConfig | None]]:
-    """Yield entry and content of every config that an app may have on a platform of that API level.
+    rom: Rom, packages: Packages, apk: Apk
+) -> Iterator[tuple[Apk, str | None, NetworkSecurityConfig | None]]:
+    """Yield each config that an app may have on its platform: app or overlay, entry and content.
 
     One without an entry if the manifest names none. A config may depend on the network or the
     language (``res/xml-mcc310``), so an app may have several. The file for debuggable apps is in the
     config of an app that is debuggable.
 
     Raises:
-        ImageError: The manifest names a config that is not in the app, or one is damaged.
+        ImageError: The manifest names a config that is not in the app, one is damaged, or nobody can
+            tell which one counts.
     """
     attribute = apk.network_security_config
     if attribute is None:
-        yield None, None
+        yield apk, None, None
         return
-    values = reachable(apk.resolve(attribute.reference) if attribute.reference else (), sdk)
-    if not values or not all(value.string for value in values):
+    resources = effective_resources(rom, packages)
+    values = resources.resolve(apk, attribute.reference) if attribute.reference else ()
+    if not values or not all(each.value.string for each in values):
         raise ImageError("the config that the manifest names is missing", path=apk.inner(MANIFEST))
-    for entry in dict.fromkeys(value.string for value in values if value.string):
-        config = parse_nsc(_element(apk, entry))
-        if apk.flag(DEBUGGABLE):
-            for debug_entry in _debug_entries(apk, attribute.reference or 0):
-                config = with_debug_file(config, _element(apk, debug_entry))
-        yield entry, config
-
-
-_VERSION = re.compile(r"(?:^|-)v(\d+)$")
-
-
-def reachable(values: Iterable[ResourceValue], sdk: int | None) -> list[ResourceValue]:
-    """Return the values of a resource that a platform may choose.
-
-    Of those that differ by API level alone (``v28``) that is the one with the highest level that is
-    not above the platform's.
-    """
-    best: dict[str, tuple[int, ResourceValue]] = {}
-    for value in values:
-        found = _VERSION.search(value.config)
-        level = int(found[1]) if found else 0
-        if sdk is not None and level > sdk:
+    seen = set()
+    for each in values:
+        if each.doubt:
+            raise ImageError(
+                f"which config counts cannot be told: {each.doubt}", path=apk.file.name
+            )
+        entry = each.value.string or ""
+        if (each.apk.file.name, entry) in seen:
             continue
-        key = value.config if sdk is None else _VERSION.sub("", value.config)
-        if key not in best or level > best[key][0]:
-            best[key] = level, value
-    return [value for _, value in best.values()]
+        seen.add((each.apk.file.name, entry))
+        config = parse_nsc(_element(each.apk, entry))
+        if apk.flag(DEBUGGABLE):
+            for holder, debug_entry in _debug_files(resources, apk, attribute.reference or 0):
+                config = with_debug_file(config, _element(holder, debug_entry))
+        yield each.apk, entry, config
 
 
 def _element(apk: Apk, entry: str) -> ConfigElement:
@@ -192,13 +190,13 @@ def _element(apk: Apk, entry: str) -> ConfigElement:
         raise error.within(apk.inner(entry)) from error
 
 
-def _debug_entries(apk: Apk, reference: int) -> Iterator[str]:
+def _debug_files(
+    resources: EffectiveResources, apk: Apk, reference: int
+) -> Iterator[tuple[Apk, str]]:
     """Yield the file that debuggable apps read too, if there is one."""
-    table = apk.resources
-    kind, _, name = ((table.name(reference) if table else None) or "").partition("/")
-    found = table.find(kind, f"{name}_debug") if table and name else None
-    values = apk.resolve(found) if found is not None else ()
-    yield from (value.string for value in values[:1] if value.string)
+    name = apk.resources.name(reference) if apk.resources else None
+    found = resources.find(apk, f"{name}_debug") if name else ()
+    yield from ((each.apk, each.value.string) for each in found[:1] if each.value.string)
 
 
 def _render_file(rom: Rom, path: str, permitted: bool) -> Iterator[Change]:
@@ -221,19 +219,86 @@ def _render_file(rom: Rom, path: str, permitted: bool) -> Iterator[Change]:
         yield Edit(file.path, FileData(data), why)
 
 
-def _render_app(apk: Apk, permitted: bool, sdk: int | None) -> Iterator[Change]:
+def _render_app(rom: Rom, packages: Packages, apk: Apk, permitted: bool) -> Iterator[Change]:
+    """Yield an overlay of the config, or what has to be in a new version of the app."""
     why = f"cleartext is to be {'allowed' if permitted else 'forbidden'}"
     new_version = f"bring a new version of the app: --replace {apk.file.path}=FILE"
-    attribute = apk.network_security_config
-    values = apk.resolve(attribute.reference) if attribute and attribute.reference else ()
-    entries = list(dict.fromkeys(v.string for v in reachable(values, sdk) if v.string))
-    if not entries:
+    reference = apk.network_security_config.reference if apk.network_security_config else None
+    found = effective_resources(rom, packages).resolve(apk, reference) if reference else ()
+    entries = [each for each in found if each.value.string]
+    if reference is None or not entries:
         fact = NetworkSecurity("", apk.describe(), None, Location(apk.inner(MANIFEST)))
-        app = app_behind(fact, sdk)
+        app = app_behind(fact, read_platform(rom).sdk)
         if app is None or evaluate_cleartext(None, app, None).permitted != permitted:
-            yield Obstacle(apk.inner(MANIFEST), f"{why}, but the app names no config", new_version)
-    for entry in entries:
-        yield from _render_entry(apk, entry, permitted, why, new_version)
+            yield Obstacle(
+                apk.inner(MANIFEST),
+                f"{why}, but the app names no config, and no overlay can add one to its manifest",
+                new_version,
+            )
+        return
+    if refuses(rom, packages, apk) if not permitted else all(map(_permits, entries)):
+        return
+    name = (apk.resources.name(reference) if apk.resources else None) or ""
+
+    def wanted(each: Effective) -> Element:
+        return with_cleartext(each.apk.xml(each.value.string or ""), permitted)
+
+    edits = overlay_edits(rom, packages, apk, {name: wanted}, why)
+    if not isinstance(edits, Refusal):
+        yield from edits
+        return
+    why = f"{why}, and no overlay can: {edits.why}"
+    for entry in dict.fromkeys(e.value.string for e in entries if e.apk is apk):
+        yield from _render_entry(apk, entry or "", permitted, why, new_version)
+    if any(each.apk is not apk for each in entries):
+        yield Obstacle(apk.file.name, why, edits.hint)
+
+
+def refuses(rom: Rom, packages: Packages, apk: Apk) -> bool:
+    """Say whether every config that an app may have refuses cleartext to everyone."""
+    sdk = read_platform(rom).sdk
+    described = apk.describe()
+    for holder, entry, config in configs_of(rom, packages, apk):
+        fact = NetworkSecurity("", described, config, Location(holder.inner(entry or MANIFEST)))
+        answer = laxest_answer(fact, sdk)
+        if answer is None or answer.permitted:
+            return False
+    return True
+
+
+def _permits(each: Effective) -> bool:
+    """Say whether a config permits cleartext at its base and wherever else it says so."""
+    root = each.apk.xml(each.value.string or "")
+    return any(True for _ in _stated(root, "base-config")) and all(
+        attribute.type == ValueType.INT_BOOLEAN and bool(attribute.data)
+        for kind in ("base-config", "domain-config")
+        for attribute in _stated(root, kind)
+    )
+
+
+def with_cleartext(root: Element, permitted: bool) -> Element:
+    """Return a config that permits or forbids cleartext at its base and wherever it says so.
+
+    The value is a boolean, whatever it was before; all else stays.
+    """
+
+    def stated(element: Element) -> Element:
+        attributes = [
+            Attribute.of(CLEARTEXT, permitted) if a.name == CLEARTEXT else a
+            for a in element.attributes
+            if element.name in ("base-config", "domain-config") or a.name != CLEARTEXT
+        ]
+        if element.name == "base-config" and not any(a.name == CLEARTEXT for a in attributes):
+            attributes.append(Attribute.of(CLEARTEXT, permitted))
+        return replace(
+            element,
+            attributes=tuple(attributes),
+            children=tuple(stated(child) for child in element.children),
+        )
+
+    if not root.children_named("base-config"):
+        root = replace(root, children=(Element("base-config"), *root.children))
+    return stated(root)
 
 
 def _render_entry(

@@ -7,7 +7,7 @@ it is proposed, so an overlay that another one defeats is never planned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rom_builder.edits import Edit, FileData
@@ -49,6 +49,11 @@ ANDROID = {
 }  # fmt: skip
 
 
+Wanted = OverlayValue | Callable[[Effective], OverlayValue]
+"""The value in every configuration, or what makes it from the one that is there; what it has made
+once it must leave as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why no overlay can do it, and what would."""
@@ -80,7 +85,7 @@ def android(sdk: int) -> str:
 
 
 def overlay_edits(
-    rom: Rom, packages: Packages, apk: Apk, wanted: Mapping[str, OverlayValue], why: str
+    rom: Rom, packages: Packages, apk: Apk, wanted: Mapping[str, Wanted], why: str
 ) -> list[Edit] | Refusal:
     """Return the edits after which resources of an app have these values in every configuration.
 
@@ -112,7 +117,7 @@ class _No(Exception):
 
 class _Planner:
     def __init__(
-        self, rom: Rom, packages: Packages, apk: Apk, wanted: Mapping[str, OverlayValue], why: str
+        self, rom: Rom, packages: Packages, apk: Apk, wanted: Mapping[str, Wanted], why: str
     ) -> None:
         self.rom, self.packages, self.apk, self.wanted, self.why = rom, packages, apk, wanted, why
         self.overlays = Overlays(rom, packages, unsigned=True)
@@ -142,7 +147,16 @@ class _Planner:
     def holds(self, effective: EffectiveResources, apk: Apk, name: str) -> bool:
         """Say whether a resource surely has the wanted value in every configuration."""
         found = effective.find(apk, name)
-        return bool(found) and all(not e.doubt and is_value(e, self.wanted[name]) for e in found)
+        return bool(found) and all(not e.doubt and self.is_right(name, e) for e in found)
+
+    def is_right(self, name: str, each: Effective) -> bool:
+        """Say whether an effective value is the wanted one."""
+        return is_value(each, self.value(name, each))
+
+    def value(self, name: str, each: Effective) -> OverlayValue:
+        """Return what is wanted instead of an effective value."""
+        wanted = self.wanted[name]
+        return wanted(each) if callable(wanted) else wanted
 
     def check(self, name: str) -> None:
         """Refuse what an overlay cannot hold, or the app does not have."""
@@ -152,15 +166,17 @@ class _Planner:
                 f"the app has no {name}, and an overlay only replaces what is there",
                 self.new_version,
             )
-        wanted = self.wanted[name]
-        for each in self.effective.layers(self.apk, resource_id):
+        found = self.effective.find(self.apk, name)
+        if not found:
+            raise _No(f"{name} of the app has no value on this platform", self.new_version)
+        for each in found:
+            wanted = self.value(name, each)
             if each.apk is self.apk and not fits(each, wanted):
                 raise _No(
                     f"{name} of the app is of another type than the value that is demanded",
                     "correct the profile: true and false without quotes are booleans, digits numbers",
                 )
-        if isinstance(wanted, Element):
-            for element in wanted.walk():
+            for element in wanted.walk() if isinstance(wanted, Element) else ():
                 for attribute in element.attributes:
                     if attribute.reference is not None:
                         raise _No(
@@ -279,14 +295,14 @@ class _Planner:
 
     def values_of(self, name: str) -> Iterator[OverlayResource]:
         """Yield the wanted value for every configuration that the app or an overlay names."""
-        resource_id = identifier(self.apk, name)
-        layers = self.effective.layers(self.apk, resource_id or 0)
-        configs = {each.raw_config for each in layers} | {b""}
-        default = OverlayResource(name, self.wanted[name])
-        seen = {default.qualifiers}
-        yield default
-        for raw in sorted(configs):
-            resource = OverlayResource(name, self.wanted[name], raw)
+        resource_id = identifier(self.apk, name) or 0
+        found = self.effective.find(self.apk, name)
+        values = {each.config: self.value(name, each) for each in found}
+        default = next(iter(values.values()))
+        seen = set()
+        for each in (None, *self.effective.layers(self.apk, resource_id)):
+            value = default if each is None else values.get(each.config, default)
+            resource = OverlayResource(name, value, each.raw_config if each else "")
             try:
                 qualifiers = resource.qualifiers
             except ValueError as error:
@@ -316,7 +332,7 @@ class _Planner:
                 if refused:
                     return f"{name}: {refused[0]}"
                 for each in effective.find(apk, name):
-                    if each.doubt or not is_value(each, self.wanted[name]):
+                    if each.doubt or not self.is_right(name, each):
                         return each.doubt or f"{each.apk.file.name} wins over it for {name}"
         except ImageError as error:
             return str(error)
@@ -327,9 +343,11 @@ def is_value(found: Effective, wanted: OverlayValue) -> bool:
     """Say whether an effective value is the wanted one; a file by its bytes."""
     value = found.value.as_value()
     if isinstance(wanted, Element):
-        if not isinstance(value, str) or value not in found.apk.archive.entries:
+        try:
+            there = found.apk.xml(value) if isinstance(value, str) else None
+        except ImageError:
             return False
-        return found.apk.read(value) == encode_axml(wanted)
+        return there is not None and encode_axml(there) == encode_axml(wanted)
     return type(value) is type(wanted) and value == wanted
 
 

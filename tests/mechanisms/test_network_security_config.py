@@ -19,7 +19,7 @@ from rom_builder.mechanisms.network_security_config import (
 from rom_builder.packages import Packages
 from tests.fixtures.make_apks import APKS, TYPE_TRAPS
 from tests.mechanisms.conftest import differing
-from tests.roms import App
+from tests.roms import App, sign_v2
 
 APK = (APKS / "messaging.apk").read_bytes()
 FIXTURE = {"/system/build.prop": "ro.build.version.sdk=29\n", "/system/app/M.apk": APK}
@@ -45,7 +45,7 @@ def test_one_domain_that_is_let_through_is_allowed(bench: Any) -> None:
 def test_the_config_that_the_manifest_names_is_read(bench: Any) -> None:
     rom = bench(FIXTURE, **OF_APP).rom
     (apk,) = Packages(rom).named("com.example.messaging")
-    ((entry, config),) = configs_of(apk, 29)
+    ((_, entry, config),) = configs_of(rom, Packages(rom), apk)
     assert entry == ENTRY
     assert config is not None
     assert [domain.name for each in config.entries for domain in each.domains] == [
@@ -202,3 +202,67 @@ def test_a_debuggable_app_has_the_debug_file_too(bench: Any) -> None:
         assert app is not None
         assert trust(fact.config, app, "example.com").user
         assert not trust(fact.config, replace(app, debuggable=False), "example.com").user
+
+
+def phone(sdk: int, **files: Any) -> dict[str, Any]:
+    """A phone with partitions for overlays."""
+    return {
+        "/system/app/M.apk": APK,
+        "/system/build.prop": f"ro.build.version.sdk={sdk}\n",
+        "/vendor/build.prop": "a=b\n",
+        "/product/build.prop": "a=b\n",
+        **files,
+    }
+
+
+@pytest.mark.parametrize("sdk", range(26, 37))
+def test_an_overlay_refuses_cleartext_for_an_app_whose_key_nobody_has(bench: Any, sdk: int) -> None:
+    place = bench(phone(sdk), **OF_APP)
+    (edit,) = place.render("forbidden")
+    assert edit.new.unsigned_app
+    assert edit.path.startswith("/vendor/overlay/" if sdk < 28 else "/product/overlay/")
+    place.apply([edit])
+    assert place.read() == [("forbidden",)]
+    assert place.render("forbidden") == []
+    (found,) = place.found()
+    assert f"{edit.path}!/res/xml/network_security_config.xml".endswith(found.location.path)
+
+
+def test_an_overlay_that_lets_cleartext_through_is_read(bench: Any) -> None:
+    other = {"/product/overlay/N.apk": sign_v2((APKS / "overlay-network.apk").read_bytes())}
+    place = bench(phone(34, **other), **OF_APP)
+    (found,) = place.found()
+    assert found.values == ("allowed",)
+    assert found.location.path.startswith("product/overlay/N.apk!/")
+    place.apply(place.render("forbidden"))
+    assert place.read() == [("forbidden",)]
+
+
+def test_a_config_without_a_base_gets_one_by_an_overlay(bench: Any) -> None:
+    app = App(
+        "com.example.messaging", target_sdk=27, network_security_config="<network-security-config/>"
+    )
+    place = bench(phone(34, **{"/system/app/M.apk": app}), **OF_APP)
+    assert place.read() == [("allowed",)]
+    place.apply(place.render("forbidden"))
+    assert place.read() == [("forbidden",)]
+
+
+def test_a_config_that_names_a_file_of_the_app_cannot_be_overlaid(bench: Any) -> None:
+    config = """<network-security-config><base-config cleartextTrafficPermitted="true">
+      <trust-anchors><certificates src="@string/ca"/></trust-anchors>
+    </base-config></network-security-config>"""
+    app = App("com.example.messaging", network_security_config=config, strings={"ca": "x"})
+    (change,) = bench(phone(34, **{"/system/app/M.apk": app}), **OF_APP).render("forbidden")
+    assert isinstance(change, AppEdit)
+    assert (
+        "refers to another resource (certificates src), which an overlay's file cannot"
+        in change.why
+    )
+
+
+def test_an_overlay_cannot_add_a_config_to_a_manifest(bench: Any) -> None:
+    app = App("com.example.messaging", target_sdk=27)
+    (obstacle,) = bench(phone(34, **{"/system/app/M.apk": app}), **OF_APP).render("forbidden")
+    assert "names no config, and no overlay can add one to its manifest" in obstacle.why
+    assert obstacle.hint == "bring a new version of the app: --replace /system/app/M.apk=FILE"
