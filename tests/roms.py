@@ -238,6 +238,7 @@ class App:
         bools: ``<bool>`` resources, or a reference ``@bool/name``; a mapping gives a value per
             configuration, ``""`` the default.
         strings: ``<string>`` resources; the same.
+        integers: ``<integer>`` resources; the same.
         components: Kind, then class name, then attributes; ``action`` is that of an intent filter.
         permissions: Names that the app asks for; without a dot those of ``android.permission``.
         application: Further attributes of the application element.
@@ -256,6 +257,7 @@ class App:
     preferences: Mapping[str, bool | str | None] | None = None
     bools: Mapping[str, bool | str | Mapping[str, bool]] = field(default_factory=dict)
     strings: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+    integers: Mapping[str, int | Mapping[str, int]] = field(default_factory=dict)
     components: Mapping[str, Mapping[str, Mapping[str, bool | str]]] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
     application: Mapping[str, bool | str] = field(default_factory=dict)
@@ -290,7 +292,8 @@ class App:
 
     def _resources(self) -> list[Resource]:
         resources = []
-        for kind, named in (("string", self.strings), ("bool", self.bools)):
+        kinds = (("string", self.strings), ("bool", self.bools), ("integer", self.integers))
+        for kind, named in kinds:
             for name, value in named.items():
                 by_config = value if isinstance(value, Mapping) else {"": value}
                 resources += [

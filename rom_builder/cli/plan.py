@@ -125,7 +125,7 @@ def shown(rom: Rom, made: Plan, notes: tuple[str, ...], *, color: bool) -> Itera
         yield f"    {printable(obstacle.hint)}"
     for note in notes:
         yield f"note: {printable(note)}"
-    needed = {obstacle.path.partition("!/")[0] for obstacle in made.obstacles}
+    needed = {o.path.rpartition("!/")[0] or o.path for o in made.obstacles}
     yield f"{counted(len(made.edits) + len(made.ramdisk_edits), 'file')} would change; " + (
         f"{counted(len(needed), 'file')} must be brought in a new version"
         if needed
@@ -145,6 +145,9 @@ def difference(rom: Rom, edit: Edit) -> Iterator[str]:
         yield f"# mode {edit.new.mode:04o}, owner {edit.new.uid}:{edit.new.gid}"
     before = rom.read(there) if there else b""
     after = edit.new.data if edit.new else b""
+    if edit.new is not None and edit.new.unsigned_app:
+        yield from overlay_lines(after)
+        return
     texts = [text_of(before), text_of(after)]
     if None in texts:
         yield f"@ {len(before)} bytes become {len(after)}"
@@ -156,6 +159,27 @@ def difference(rom: Rom, edit: Edit) -> Iterator[str]:
         f"b{edit.path}" if edit.new else "/dev/null",
         lineterm="",
     )
+
+
+def overlay_lines(data: bytes) -> Iterator[str]:
+    """Yield what an overlay sets, as nobody has signed it yet."""
+    from rom_builder.formats.axml import Element
+    from rom_builder.formats.axml_text import write_text
+    from rom_builder.formats.overlay_apk import parse_overlay_apk
+
+    overlay = parse_overlay_apk(data)
+    named = f", its overlayable {overlay.target_name}" if overlay.target_name else ""
+    yield f"# {overlay.package}: static overlay of {overlay.target}{named}, priority {overlay.priority}"
+    yield "# build signs it with the key of the role apk"
+    for resource in overlay.resources:
+        name = f"{resource.name} ({resource.qualifiers})" if resource.qualifiers else resource.name
+        if isinstance(resource.value, Element):
+            yield f"+{name}"
+            yield from (f"+  {line}" for line in write_text(resource.value).splitlines())
+        else:
+            value = resource.value
+            text = str(value).lower() if isinstance(value, bool) else repr(value)
+            yield f"+{name} = {text}"
 
 
 def text_of(data: bytes) -> str | None:

@@ -78,6 +78,7 @@ class ManifestFlagMechanism:
                 if apk.boolean(attribute) == values[0]:
                     continue
                 why = f"{binding.attribute} is to be {text_of(values[0])}"
+                why += ", and no overlay reaches the manifest"
                 if attribute is None:
                     yield Obstacle(
                         apk.inner(MANIFEST),
