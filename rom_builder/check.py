@@ -270,4 +270,5 @@ def reading(
         location=found.location,
         strength=found.strength,
         chain=found.chain,
+        doubt=found.doubt,
     )

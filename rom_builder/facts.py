@@ -70,8 +70,8 @@ class Reading:
         on: For an on/off switch, which of the two; None if the value is neither.
         location: Where.
         strength: What the place proves.
-        chain: The places that led to the value, in the order in which the device applies them. If
-            there are no values, the last one says why nobody can tell.
+        chain: The places that led to the value, in the order in which the device applies them.
+        doubt: Why nobody can tell the value from the ROM; there are no values then.
     """
 
     service: str
@@ -83,6 +83,7 @@ class Reading:
     location: Location
     strength: Strength
     chain: tuple[Link, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

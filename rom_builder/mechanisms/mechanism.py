@@ -23,8 +23,8 @@ class Found:
         label: The setting in words.
         values: What is set; empty if the place exists and sets nothing.
         strength: What the place proves.
-        chain: The places that led to the value, the last one wins; where there are no values, the
-            last one says why nobody can tell.
+        chain: The places that led to the value, the last one wins; empty where one decides.
+        doubt: Why nobody can tell the value from the ROM; there are no values then.
     """
 
     label: str
@@ -32,6 +32,7 @@ class Found:
     location: Location
     strength: Strength
     chain: tuple[Link, ...] = ()
+    doubt: str = ""
 
 
 class Mechanism(Protocol):

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
-from rom_builder.findings import Link, Strength
-from rom_builder.mechanisms.effective_resources import Effective, effective_resources
+from rom_builder.findings import Strength
+from rom_builder.mechanisms.effective_resources import effective_resources
 from rom_builder.mechanisms.inside_app import in_config
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
@@ -69,7 +69,7 @@ def effective_values(
 ) -> Iterator[Found]:
     """Yield what a resource of an app comes to, once for each configuration.
 
-    What nobody can tell has no value; why stands at the end of its chain.
+    What nobody can tell has no value.
     """
     for each in effective_resources(rom, packages).find(apk, resource):
         value = None if each.doubt else each.value.as_value()
@@ -78,12 +78,6 @@ def effective_values(
             () if value is None else (value,),
             each.location,
             strength,
-            chain_of(each),
+            each.chain if len(each.chain) > 1 and not each.doubt else (),
+            each.doubt,
         )
-
-
-def chain_of(found: Effective) -> tuple[Link, ...]:
-    """Return the places behind a value; none where the app's own value stands as it is."""
-    if found.doubt:
-        return (*found.chain, Link(found.location, found.doubt))
-    return found.chain if len(found.chain) > 1 else ()

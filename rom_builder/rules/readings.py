@@ -17,8 +17,8 @@ def evidence_of(readings: Iterable[Reading]) -> tuple[Evidence, ...]:
 
 def stated(reading: Reading) -> str:
     """Say what a reading says in one line; where nobody can tell, why."""
-    if reading.chain and not reading.values:
-        return f"{reading.label} cannot be told: {reading.chain[-1].text}"
+    if reading.doubt:
+        return f"{reading.label} cannot be told: {reading.doubt}"
     return f"{reading.label} is {shown(reading)}"
 
 

@@ -217,7 +217,7 @@ def test_what_depends_on_a_property_nobody_knows_cannot_be_told(bench: Any) -> N
     )
     default, other = switch(bench, files).found()
     assert default.values == ()
-    assert "ro.product.kind=loud, which no property file has" in default.chain[-1].text
+    assert "ro.product.kind=loud, which no property file has" in default.doubt
     assert other.values == (True,)
 
 
@@ -232,7 +232,7 @@ def test_equal_priorities_cannot_be_told_before_android_11(bench: Any) -> None:
     files["/vendor/overlay/D.apk"] = overlay("d.d", "com.example.messaging", {SWITCH: True}, 9)
     default, _ = switch(bench, files).found()
     assert default.values == ()
-    assert "has the same priority as /vendor/overlay/D.apk" in default.chain[-1].text
+    assert "has the same priority as /vendor/overlay/D.apk" in default.doubt
     files["/vendor/overlay/E.apk"] = overlay("e.e", "com.example.messaging", {SWITCH: True}, 10)
     assert values(switch(bench, files))[SWITCH] is True
 
@@ -240,7 +240,7 @@ def test_equal_priorities_cannot_be_told_before_android_11(bench: Any) -> None:
 def test_without_an_api_level_an_overlay_leaves_it_open(bench: Any) -> None:
     default, _ = switch(bench, rom(None, {"/vendor/overlay/On.apk": "on"})).found()
     assert default.values == ()
-    assert "the API level of the ROM is unknown" in default.chain[-1].text
+    assert "the API level of the ROM is unknown" in default.doubt
 
 
 def test_without_overlays_the_api_level_does_not_matter(bench: Any) -> None:
