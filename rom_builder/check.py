@@ -25,6 +25,7 @@ from rom_builder.keys import DEVELOPMENT
 from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.mechanism import Found
 from rom_builder.mechanisms.network_security_config import read_network_security
+from rom_builder.mechanisms.overlay_faults import read_overlay_faults
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.notices import read_notices
 from rom_builder.opening import open_rom
@@ -157,6 +158,7 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
             *readings,
             *read_code(rom, packages, policies),
             *read_platform_grants(rom, packages, [profile for _, profile in policies.services]),
+            *read_overlay_faults(rom, packages, [profile for _, profile in policies.services]),
             *read_endpoints(rom, watches),
             *read_signing_certificates(rom, platform.sdk),
             *read_avb_keys(rom),

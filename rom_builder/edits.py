@@ -82,7 +82,7 @@ class Obstacle:
     """A demand that no edit of configuration can meet, and what would.
 
     Attributes:
-        path: File that needs a new version, as a nested name.
+        path: File that needs a new version; inside an app with the entry, ``/system/app/X.apk!/res/a.xml``.
         why: What stands in the way.
         hint: What to bring.
     """

@@ -118,6 +118,26 @@ class NetworkSecurity:
     location: Location
 
 
+@dataclass(frozen=True, slots=True)
+class OverlayFault:
+    """A resource that an overlay does not change as it says, of an app of a service.
+
+    Attributes:
+        kind: ``missing``: the app has no such resource; ``type``: it has one of another type;
+            ``refused``: the platform does not let it; ``outdone``: another overlay has the last word.
+        overlay: Package name of the overlay.
+        resource: Type and name; empty if all of the overlay is meant.
+        text: What is wrong, in words.
+    """
+
+    service: str
+    kind: Literal["missing", "type", "refused", "outdone"]
+    overlay: str
+    resource: str
+    text: str
+    location: Location
+
+
 SELF_APPLIED = App(platform_sdk=FILE_SINCE + 4, target_sdk=FILE_SINCE + 4)
 """A service that applies a config file itself does so by the rules of current platforms."""
 
@@ -242,6 +262,7 @@ Fact = (
     | Reading
     | Notice
     | NetworkSecurity
+    | OverlayFault
     | Endpoint
     | SigningCertificate
     | VerifiedBoot

@@ -88,10 +88,9 @@ def take(
         case Edit():
             add(rom, edits, Edit(change.path, change.new, f"{profile.id}: {change.why}"))
         case AppEdit():
-            app = rom.files.get(change.path)
             obstacles.append(
                 Obstacle(
-                    f"{app.name if app else change.path}!/{change.entry}",
+                    f"{change.path}!/{change.entry}",
                     f"{profile.id}: {change.why}; the app's signature covers it",
                     f"bring a new version of the app: --replace {change.path}=FILE",
                 )

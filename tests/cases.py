@@ -20,7 +20,7 @@
                      | {certificates: [{of: release}]} | {certificate: {of: testkey, name: x}} | {fifo: true}
       /vbmeta.img: {vbmeta: {covers: [system], chains: {boot: private}, key: private, flags: 0}}
                    # keys: private, other, public (AVB's own test key), none
-      /system/app/X.apk: {fixture: messaging.apk}     # of tests/fixtures/apks
+      /system/app/X.apk: {fixture: messaging.apk}     # of tests/fixtures/apks; signed: signs it
       /system/etc/d: null                             # not there
     apks:
       /system/app/X.apk: {package: com.example.messaging, target_sdk: 28, ...}   # tests.roms.App
@@ -64,7 +64,19 @@ from rom_builder.waivers.baseline import load_baseline
 from rom_builder.waivers.models import load_waivers
 from tests.fixtures.make_apks import APKS
 from tests.formats.builders import vbmeta
-from tests.roms import App, Content, Fifo, Link, certificate, dex, otacerts, pem, write_rom, zipped
+from tests.roms import (
+    App,
+    Content,
+    Fifo,
+    Link,
+    certificate,
+    dex,
+    otacerts,
+    pem,
+    sign_v2,
+    write_rom,
+    zipped,
+)
 
 TODAY = date(2026, 1, 1)
 KEYS = {
@@ -146,6 +158,8 @@ def content_of(value: Any) -> Content:
             return dex(given)
         case "fixture":
             return (APKS / given).read_bytes()
+        case "signed":
+            return sign_v2((APKS / given).read_bytes())
         case "certificate":
             return pem(certificate(**given))
         case "certificates":

@@ -40,7 +40,13 @@ def no_boolean(apk: Apk, values: tuple[Value, ...]) -> Obstacle | None:
         return None
     wanted = ", ".join(map(repr, values))
     why = f"{wanted} is demanded of a setting that is true or false"
-    return Obstacle(apk.file.name, why, "write true or false in the profile, without quotes")
+    return Obstacle(on_device(apk), why, "write true or false in the profile, without quotes")
+
+
+def on_device(apk: Apk, entry: str = "") -> str:
+    """Return where the device has an app, or an entry of it: ``/system/app/X.apk!/res/a.xml``."""
+    path = apk.file.path or apk.file.name
+    return f"{path}!/{entry}" if entry else path
 
 
 def changed(apk: Apk, entry: str, data: bytes, why: str) -> AppEdit:

@@ -12,7 +12,7 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Element, patch_attribute
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean
+from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import MANIFEST, Packages
@@ -81,7 +81,7 @@ class ManifestFlagMechanism:
                 why += ", and no overlay reaches the manifest"
                 if attribute is None:
                     yield Obstacle(
-                        apk.inner(MANIFEST),
+                        on_device(apk, MANIFEST),
                         f"{why}, but the manifest does not set it",
                         f"bring a new version of the app: --replace {apk.file.path}=FILE",
                     )

@@ -26,7 +26,7 @@ from rom_builder.mechanisms.effective_resources import (
     EffectiveResources,
     effective_resources,
 )
-from rom_builder.mechanisms.inside_app import TRUE, changed
+from rom_builder.mechanisms.inside_app import TRUE, changed, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.service_config import parse_xml
@@ -231,7 +231,7 @@ def _render_app(rom: Rom, packages: Packages, apk: Apk, permitted: bool) -> Iter
         app = app_behind(fact, read_platform(rom).sdk)
         if app is None or evaluate_cleartext(None, app, None).permitted != permitted:
             yield Obstacle(
-                apk.inner(MANIFEST),
+                on_device(apk, MANIFEST),
                 f"{why}, but the app names no config, and no overlay can add one to its manifest",
                 new_version,
             )
@@ -251,7 +251,7 @@ def _render_app(rom: Rom, packages: Packages, apk: Apk, permitted: bool) -> Iter
     for entry in dict.fromkeys(e.value.string for e in entries if e.apk is apk):
         yield from _render_entry(apk, entry or "", permitted, why, new_version)
     if any(each.apk is not apk for each in entries):
-        yield Obstacle(apk.file.name, why, edits.hint)
+        yield Obstacle(on_device(apk), why, edits.hint)
 
 
 def refuses(rom: Rom, packages: Packages, apk: Apk) -> bool:
@@ -306,7 +306,9 @@ def _render_entry(
 ) -> Iterator[Change]:
     root = apk.xml(entry)
     if not any(True for _ in _stated(root, "base-config")):
-        yield Obstacle(apk.inner(entry), f"{why}, but the config has no base value", new_version)
+        yield Obstacle(
+            on_device(apk, entry), f"{why}, but the config has no base value", new_version
+        )
         return
     data = apk.read(entry)
     wrong = False

@@ -12,7 +12,14 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Attribute, Element, parse_axml, patch_attribute
 from rom_builder.formats.resource_chunk import ValueType
-from rom_builder.mechanisms.inside_app import TRUE, attribute_values, changed, in_config, no_boolean
+from rom_builder.mechanisms.inside_app import (
+    TRUE,
+    attribute_values,
+    changed,
+    in_config,
+    no_boolean,
+    on_device,
+)
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
 from rom_builder.packages import Apk, Packages
@@ -65,7 +72,7 @@ class PreferenceXmlMechanism:
                     yield obstacle
                 elif attribute is None and values[0]:
                     yield Obstacle(
-                        apk.inner(entry),
+                        on_device(apk, entry),
                         f"{why}, but it has no default to change",
                         f"bring a new version of the app: --replace {apk.file.path}=FILE",
                     )

@@ -13,7 +13,7 @@ from rom_builder.findings import Strength
 from rom_builder.formats.arsc import parse_arsc, patch_value
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.mechanisms.effective_resources import identifier
-from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean
+from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.resource_overlay import effective_values
@@ -68,7 +68,7 @@ class ResourceBoolMechanism:
                 data = with_bool(apk.read(RESOURCES), binding.resource, bool(values[0]))
                 yield changed(apk, RESOURCES, data, f"{why}, and no overlay can: {edits.why}")
             else:
-                yield Obstacle(apk.inner(RESOURCES), f"{why}: {edits.why}", edits.hint)
+                yield Obstacle(on_device(apk, RESOURCES), f"{why}: {edits.why}", edits.hint)
 
 
 def with_bool(data: bytes, resource: str, value: bool) -> bytes:

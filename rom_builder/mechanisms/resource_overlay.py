@@ -10,7 +10,7 @@ from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
 from rom_builder.findings import Strength
 from rom_builder.mechanisms.effective_resources import effective_resources
-from rom_builder.mechanisms.inside_app import in_config
+from rom_builder.mechanisms.inside_app import in_config, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.system_property import text_of
@@ -54,11 +54,11 @@ class ResourceOverlayMechanism:
         for apk in packages.named(binding.package):
             why = f"{binding.resource} is to be {', '.join(map(text_of, values))}"
             if len(values) != 1:
-                yield Obstacle(apk.file.name, why, "a resource has one value")
+                yield Obstacle(on_device(apk), why, "a resource has one value")
                 continue
             edits = overlay_edits(rom, packages, apk, {binding.resource: values[0]}, why)
             if isinstance(edits, Refusal):
-                place = apk.inner(RESOURCES)
+                place = on_device(apk, RESOURCES)
                 yield Obstacle(place, f"{why}, and no overlay can: {edits.why}", edits.hint)
             else:
                 yield from edits

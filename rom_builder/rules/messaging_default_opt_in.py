@@ -36,6 +36,9 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
     this rule was made for, the ROM that was always on showed "off", and the one that was mended
     showed "on" in a box that needed a sign-in first.
 
+    A resource counts as the device ends up with it, under every overlay of the ROM. One that is on for
+    one network or language fails, whatever the default is.
+
     A service that the policy forbids has to be absent: that it is off does not show that nobody can
     turn it on.
 
@@ -67,9 +70,12 @@ def messaging_default_opt_in(case: Case, facts: Facts) -> Iterator[Finding]:
         yield case.finding(Status.PASS, f"the service is {state} by default", evidence_of(decisive))
     elif decisive:
         unset = tuple(r for r in decisive if r.on is None)
+        doubted = next((r for r in unset if r.doubt), None)
         yield case.finding(
             Status.UNKNOWN,
-            f"{unset[0].label} is neither on nor off: the default is up to the code",
+            f"whether {doubted.label} is on or off cannot be told from the ROM"
+            if doubted
+            else f"{unset[0].label} is neither on nor off: the default is up to the code",
             evidence_of(unset),
         )
     else:
