@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rom_builder.keys import NewKey, new_key
 from rom_builder.mechanisms import binding_models
 from rom_builder.opening import open_rom
 from rom_builder.policy.load import Policies, load_policies
-from rom_builder.signers.profile import open_role
+from rom_builder.signers.keyring import open_keyring
 from tests.ab_package import SYSTEM, ab_package
 from tests.fixtures.make_apks import APKS
 from tests.roms import sign_v2
@@ -85,17 +86,7 @@ def test_the_plan_shows_the_overlay(base: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_built_package_passes(base: Path, policies: Policies, tmp_path: Path) -> None:
     output = tmp_path / "out.zip"
-    keys = {role: open_role("dev", role) for role in ("ota", "avb", "apk")}
-    made = build(
-        base,
-        policies,
-        keys["ota"],
-        output,
-        avb=keys["avb"],
-        apk=keys["apk"],
-        brought={},
-        today=TODAY,
-    )
+    made = build(base, policies, open_keyring("dev"), output, brought={}, today=TODAY)
     assert made.report.verdict is Verdict.COMPLIANT
     report = check(output, policies, today=TODAY)
     assert report.verdict is Verdict.COMPLIANT
@@ -123,7 +114,7 @@ def test_without_a_key_for_apps_nothing_is_written(
     base: Path, policies: Policies, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.zip"
-    signer, avb = open_role("dev", "ota"), open_role("dev", "avb")
+    keys = replace(open_keyring("dev"), apk=None)
     with pytest.raises(SigningError, match="has to be signed"):
-        build(base, policies, signer, output, avb=avb, brought={}, today=TODAY)
+        build(base, policies, keys, output, brought={}, today=TODAY)
     assert not output.exists()

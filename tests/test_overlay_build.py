@@ -26,6 +26,7 @@ from rom_builder.mechanisms import binding_models
 from rom_builder.opening import open_rom
 from rom_builder.plan import plan
 from rom_builder.policy.load import Policies, load_policies
+from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.profile import open_role
 from tests.ab_package import SYSTEM, ab_package
 from tests.fixtures.make_apks import APKS
@@ -109,13 +110,10 @@ def test_a_package_gets_a_signed_overlay_and_passes(
     base: Path, strict: Policies, tmp_path: Path
 ) -> None:
     assert check(base, strict, today=TODAY).verdict is Verdict.NON_COMPLIANT
-    keys = {role: open_role("dev", role) for role in ("ota", "avb", "apk")}  # type: ignore[arg-type]
+    keys = open_keyring("dev")
     outputs = [tmp_path / "1.zip", tmp_path / "2.zip"]
     for output in outputs:
-        build(
-            base, strict, keys["ota"], output,
-            avb=keys["avb"], apk=keys["apk"], brought={}, today=TODAY,
-        )  # fmt: skip
+        build(base, strict, keys, output, brought={}, today=TODAY)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     assert check(outputs[0], strict, today=TODAY).verdict is Verdict.COMPLIANT
     rom = open_rom(outputs[0])
@@ -144,10 +142,10 @@ def run(*command: str) -> str:
 def test_without_a_key_for_apps_nothing_is_written(
     base: Path, strict: Policies, tmp_path: Path
 ) -> None:
-    ota, avb = open_role("dev", "ota"), open_role("dev", "avb")
+    keys = replace(open_keyring("dev"), apk=None)
     output = tmp_path / "out.zip"
     with pytest.raises(SigningError, match="has to be signed and there is no key") as caught:
-        build(base, strict, ota, output, avb=avb, brought={}, today=TODAY)
+        build(base, strict, keys, output, brought={}, today=TODAY)
     assert caught.value.hint == "add roles.apk to the signing profile"
     assert not output.exists()
 
@@ -166,9 +164,8 @@ def test_a_file_based_package_gets_one_too(strict: Policies, tmp_path: Path) -> 
         "system/app/M/M.apk": MESSAGING,
     }
     folder = write_rom(tmp_path / "rom", files)
-    ota, apk = open_role("dev", "ota"), open_role("dev", "apk")
     output = tmp_path / "out.zip"
-    made = build(folder, strict, ota, output, apk=apk, brought={}, today=TODAY)
+    made = build(folder, strict, open_keyring("dev"), output, brought={}, today=TODAY)
     path = "system/vendor/overlay/com.example.messaging.rombuilder.rro.apk"
     assert [edit.path for edit in made.plan.edits] == [f"/{path}"]
     with zipfile.ZipFile(output) as archive:
@@ -192,8 +189,9 @@ def test_the_plan_shows_what_the_overlay_sets_without_a_key(
     assert main(["plan", str(folder), "-p", str(tmp_path / "strict" / "policy.yaml")]) == 0
     shown = capsys.readouterr().out
     for line in (
-        f"# add /product/{OVERLAY}: messenger: cleartext is to be forbidden: by a static overlay on "
-        "product, as Android 14 (API level 34) applies it",
+        f"# add /product/{OVERLAY}: messenger: bool/cloud_messaging_default is to be false: by a static "
+        "overlay on product, as Android 14 (API level 34) applies it; messenger: cleartext is to be "
+        "forbidden: by a static overlay on product, as Android 14 (API level 34) applies it",
         "static overlay of com.example.messaging, its overlayable MessagingConfig, priority 1",
         "# build signs it with the key of the role apk",
         "+bool/cloud_messaging_default = false\n",
