@@ -20,6 +20,7 @@ from fuzz.fuzz import seeds
 from fuzz.images import PatchedImages, disk_images, fixture_images, super_images
 from rom_builder.containers import Contents
 from rom_builder.errors import ImageError, PolicyError, SigningError
+from rom_builder.formats import carrier_config_answers as carriers
 from rom_builder.formats.ab_metadata import (
     CareMap,
     OtaMetadata,
@@ -37,15 +38,18 @@ from rom_builder.formats.axml_text import write_text
 from rom_builder.formats.boot_image import detect_boot_image, open_boot_image
 from rom_builder.formats.brotli_stream import BrotliStream
 from rom_builder.formats.build_prop import parse_build_prop
+from rom_builder.formats.carrier_config import carrier_file, parse_carrier_config
 from rom_builder.formats.cms import parse_cms
 from rom_builder.formats.compression import Codec, decompress, detect_codec
 from rom_builder.formats.cpio import CpioTree
+from rom_builder.formats.default_permissions import parse_default_permissions
 from rom_builder.formats.dex import parse_dex
 from rom_builder.formats.edify import parse_edify
 from rom_builder.formats.erofs import open_erofs
 from rom_builder.formats.ext4 import open_ext4
 from rom_builder.formats.fec import verify_fec
 from rom_builder.formats.gpt import DiskImage
+from rom_builder.formats.init_rc import parse_init_rc
 from rom_builder.formats.jar_signature import read_jar_signers
 from rom_builder.formats.mtk_header import strip_mtk_header
 from rom_builder.formats.network_security_answers import (
@@ -68,6 +72,7 @@ from rom_builder.formats.sparse import SparseImage
 from rom_builder.formats.squashfs import open_squashfs
 from rom_builder.formats.string_pool import StringPool
 from rom_builder.formats.super_image import SuperImage
+from rom_builder.formats.system_config import parse_system_config
 from rom_builder.formats.tar_tree import TarTree, inflate_gzip
 from rom_builder.formats.transfer_list import open_transfer, parse_transfer_list
 from rom_builder.formats.tree import NodeKind, Tree
@@ -299,7 +304,32 @@ def _(data: bytes) -> None:
         pins(config, APP, host, date(2026, 1, 1))
 
 
+@target("system-config")
+def _(data: bytes) -> None:
+    parse_system_config(data)
+
+
+@target("default-permissions")
+def _(data: bytes) -> None:
+    parse_default_permissions(data)
+
+
+@target("carrier-config")
+def _(data: bytes) -> None:
+    blocks = parse_carrier_config(from_text_xml(data))
+    asset = carriers.Source("asset", blocks, carrier_file("carrier_config_mccmnc_00101.xml"))
+    vendor = carriers.Source("vendor.xml", blocks)
+    for key in {key for block in blocks for key in block.settings}:
+        carriers.answers(key, [asset], vendor, carriers.Device("pine", ""))
+        carriers.answers_without_sim(key, [asset], vendor, carriers.Device())
+
+
 # Scripts and settings
+
+
+@target("init-rc")
+def _(data: bytes) -> None:
+    parse_init_rc(data)
 
 
 @target("edify")

@@ -239,7 +239,8 @@ class App:
             configuration, ``""`` the default.
         strings: ``<string>`` resources; the same.
         integers: ``<integer>`` resources; the same.
-        components: Kind, then class name, then attributes; ``action`` is that of an intent filter.
+        components: Kind, then class name, then attributes; ``action`` and ``category`` are those of
+            an intent filter.
         permissions: Names that the app asks for; without a dot those of ``android.permission``.
         application: Further attributes of the application element.
         code: Strings of ``classes.dex``.
@@ -342,7 +343,10 @@ def _resource_value(kind: str, value: bool | str) -> bool | str | Reference:
 
 def _component(kind: str, name: str, attributes: dict[str, bool | str]) -> str:
     action = attributes.pop("action", None)
-    inside = f"<intent-filter><action {_android(name=action)}/></intent-filter>" if action else ""
+    category = attributes.pop("category", None)
+    inside = f"<action {_android(name=action)}/>" if action else ""
+    inside += f"<category {_android(name=category)}/>" if category else ""
+    inside = f"<intent-filter>{inside}</intent-filter>" if inside else ""
     return f"<{kind} {_android(name=name, **attributes)}>{inside}</{kind}>"
 
 

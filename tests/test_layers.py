@@ -35,7 +35,7 @@ ROWS = [
         "exposure",
         "notices",
     },
-    {"opening"},
+    {"opening", "init_scripts"},
     {"packages", "completeness", "verified_boot", "nested", "ramdisks", "sysconfig"},
     {"rom", "signers", "key_inspection"},
     {"placement"},

@@ -33,11 +33,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
+from rom_builder.errors import ImageError
 from rom_builder.formats.typed_xml import ConfigElement
 
 Scalar = str | bool | int
+
+MAX_BLOCKS = 1000
+"""Blocks of one file; real ones have a few dozen at most."""
 
 SIM_FILTERS = ("mcc", "mnc", "gid1", "gid2", "spn", "imsi", "cid")
 DEVICE_FILTERS = ("device", "vendorSku", "hardwareSku", "sku")
@@ -129,8 +134,15 @@ def carrier_file(name: str) -> CarrierFile | None:
 
 
 def parse_carrier_config(root: ConfigElement) -> tuple[CarrierBlock, ...]:
-    """Return the blocks of a file, text or compiled, in file order."""
-    return tuple(_blocks(root))
+    """Return the blocks of a file, text or compiled, in file order.
+
+    Raises:
+        ImageError: There are more than :data:`MAX_BLOCKS`.
+    """
+    blocks = tuple(islice(_blocks(root), MAX_BLOCKS + 1))
+    if len(blocks) > MAX_BLOCKS:
+        raise ImageError(f"has more than {MAX_BLOCKS} blocks")
+    return blocks
 
 
 def _blocks(element: ConfigElement) -> Iterator[CarrierBlock]:

@@ -137,8 +137,8 @@ def _of_carrier(
         filters = _left(write.filters, carrier, own=True)
         if filters is not None:
             writes.append(_Write(filters, write.step))
-    if any(_left(write.filters, carrier, own=False) == () for write in vendor):
-        return  # every SIM of this file is answered by vendor.xml
+    if not writes or any(_left(write.filters, carrier, own=False) == () for write in vendor):
+        return  # nothing is set, or every SIM of this file is answered by vendor.xml
     base, filtered = _last_for_all(writes)
     if base is not None:
         yield _answer(carrier.label, [base])

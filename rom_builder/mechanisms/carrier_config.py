@@ -46,6 +46,8 @@ PHONE = "com.android.phone"
 ASKED = "string/platform_carrier_config_package"
 """Names the app that the phone asks (packages/services/Telephony, ``CarrierConfigLoader``)."""
 ASSETS = "assets/"
+MAX_ASSETS = 4000
+"""Files of carriers in one app; AOSP has some hundred."""
 VENDOR, VENDOR_NO_SIM = "xml/vendor", "xml/vendor_no_sim"
 ENCRYPTED, PLAIN = "forbidden", "allowed"
 
@@ -240,10 +242,17 @@ class CarrierApp:
             raise error.within(name) from error
 
     def _assets(self, key: str) -> Iterator[Source]:
-        for entry in sorted(self.apk.archive.entries):
-            carrier = carrier_file(entry.removeprefix(ASSETS)) if entry.startswith(ASSETS) else None
-            if carrier is None:
-                continue
+        files = {
+            entry: carrier
+            for entry in sorted(self.apk.archive.entries)
+            if entry.startswith(ASSETS) and (carrier := carrier_file(entry.removeprefix(ASSETS)))
+        }
+        if len(files) > MAX_ASSETS:
+            raise ImageError(
+                f"has {len(files)} files of carriers, at most {MAX_ASSETS} are read",
+                path=self.apk.file.name,
+            )
+        for entry, carrier in files.items():
             name = self.apk.inner(entry)
             data = b""
             try:

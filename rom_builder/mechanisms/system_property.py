@@ -10,8 +10,14 @@ from pydantic import Field
 from rom_builder.edits import Change, Edit, FileData, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.facts import Platform, Value
-from rom_builder.findings import Location, Strength
+from rom_builder.findings import Link, Location, Strength
 from rom_builder.formats.build_prop import BuildProp, parse_build_prop
+from rom_builder.init_scripts import (
+    ScriptedProperty,
+    deciding,
+    scripted_properties,
+    sometimes,
+)
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
@@ -35,6 +41,8 @@ PROPERTY_FILES = (
 """In the order in which init loads them (system/core, init/property_service.cpp)."""
 LATER_WINS_FROM = 29
 """From Android 10 a later file overrides an earlier one; before, the first value of ro.* stays."""
+FILES_FIRST_FROM = 28
+"""From Android 9 init loads all property files before the first script (``PropertyLoadBootDefaults``)."""
 MAX_FILE_SIZE = 1 << 20
 
 
@@ -103,9 +111,23 @@ class SystemPropertyMechanism:
 
     def read(self, rom: Rom, packages: Packages, binding: SystemProperty) -> Iterator[Found]:
         platform = read_platform(rom)
-        found = platform.properties.get(binding.key)
+        at_first = platform.properties.get(binding.key)
+        scripted = scripted_properties(rom, binding.key)
+        if at_first is not None and is_kept(binding.key, platform.sdk):
+            scripted = []
+        found = in_every_start(binding.key, at_first, deciding(scripted))
         if found is not None:
-            yield Found(f"property {binding.key}", (found[0],), found[1], Strength.PRESENCE)
+            yield found
+        for each in sometimes(scripted):
+            value = each.command.value
+            if value is None or found is None or found.values != (value,):
+                yield Found(
+                    f"property {binding.key} on {each.command.trigger}",
+                    () if value is None else (value,),
+                    each.location,
+                    Strength.PRESENCE,
+                    (Link(each.location, each.told),),
+                )
 
     def render(
         self, rom: Rom, packages: Packages, binding: SystemProperty, values: tuple[Value, ...]
@@ -123,10 +145,58 @@ class SystemPropertyMechanism:
                 f"{why}, but the ROM has no such file",
                 "name a property file that the ROM has",
             )
+        sdk = read_platform(rom).sdk
+        kept = is_kept(binding.key, sdk) and bool(holders)
+        for each in scripted_properties(rom, binding.key) if not kept else ():
+            if each.command.value != wanted:
+                yield Obstacle(
+                    str(each.location),
+                    f"{why}, but {each.told}",
+                    f"bring a script without it: --replace {each.file.path}=FILE",
+                )
         for file, properties in holders:
             new = properties.with_values({binding.key: wanted})
             if new != properties.encode() and file.path:
                 yield Edit(file.path, FileData(new, 0o644), why)
+
+
+def in_every_start(
+    key: str, at_first: tuple[str, Location] | None, scripted: list[ScriptedProperty]
+) -> Found | None:
+    """Return what a property is after every start of the device; None if nothing sets it.
+
+    Args:
+        at_first: What the property files say.
+        scripted: The commands of init scripts that decide over that.
+    """
+    if not scripted:
+        return at_first and Found(f"property {key}", at_first[:1], at_first[1], Strength.PRESENCE)
+    chain = [Link(each.location, each.told) for each in scripted]
+    values = {each.command.value for each in scripted}
+    if at_first is not None:
+        chain.insert(0, Link(at_first[1], f"{key} is {at_first[0]}"))
+        if key.startswith("ro."):
+            values.add(at_first[0])  # whichever comes first stays
+    value = values.pop() if len(values) == 1 else None
+    place = scripted[-1].location
+    if value is None:
+        chain.append(Link(place, "which value it has in the end cannot be told from the ROM"))
+    return Found(
+        f"property {key}",
+        () if value is None else (value,),
+        place,
+        Strength.PRESENCE,
+        tuple(chain),
+    )
+
+
+def is_kept(key: str, sdk: int | None) -> bool:
+    """Say whether no script can change a property that a property file has.
+
+    A read-only property keeps its first value. Since Android 9 init reads the property files before it
+    runs any script; earlier ones read most of them late, so that a script may come first.
+    """
+    return key.startswith("ro.") and sdk is not None and sdk >= FILES_FIRST_FROM
 
 
 def text_of(value: Value) -> str:

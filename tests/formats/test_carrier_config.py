@@ -200,5 +200,11 @@ def test_damaged_files(data: bytes) -> None:
         parse_carrier_config(from_text_xml(data))
 
 
+def test_more_blocks_than_any_file_has_are_refused() -> None:
+    with pytest.raises(ImageError, match="more than 1000 blocks"):
+        source(block("true", 'spn="x"') * 1001)
+    assert len(told(vendor="".join(block("true", f'spn="{n}"') for n in range(1000)))) == 1001
+
+
 def test_a_file_of_something_else_sets_nothing() -> None:
     assert parse_carrier_config(from_text_xml(b"<resources/>")) == ()

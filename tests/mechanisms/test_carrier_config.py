@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rom_builder.edits import Edit, Obstacle
+from rom_builder.errors import ImageError
 from rom_builder.findings import Strength
 from rom_builder.formats.axml import parse_axml
 from rom_builder.formats.typed_xml import from_axml
@@ -183,6 +184,13 @@ def test_a_damaged_asset_matters_to_the_keys_that_it_may_set(bench: Any) -> None
     rom = other.rom
     assert list(other.mechanism.read(rom, Packages(rom), other.binding))
     assert rom.unread == []
+
+
+def test_more_assets_than_any_app_has_are_refused(bench: Any) -> None:
+    entries = {f"assets/carrier_config_carrierid_{n}_x.xml": "<a/>" for n in range(4001)}
+    place = bench(FILES | {APP: App("com.android.carrierconfig", entries=entries)}, **binding())
+    with pytest.raises(ImageError, match="4001 files of carriers"):
+        place.found()
 
 
 def test_a_damaged_vendor_xml_is_unread(bench: Any) -> None:

@@ -101,3 +101,81 @@ def test_the_platform_is_what_the_properties_say(bench: Any) -> None:
 def test_a_strange_api_level_is_none(bench: Any, sdk: str) -> None:
     files = {"/system/build.prop": f"ro.build.version.sdk={sdk}\n"}
     assert read_platform(bench(files, **binding("a")).rom).sdk is None
+
+
+SCRIPT = """on early-init
+    setprop x.early 1
+on boot
+    setprop x.early 2
+    setprop ro.only.here 1
+    setprop x.odd ${ro.serialno}
+on property:sys.usb=1
+    setprop x.early 3
+    setprop x.file 9
+"""
+SCRIPTED = {
+    "/system/build.prop": "ro.build.version.sdk=34\nro.x=file\nx.file=1\nx.early=0\n",
+    "/vendor/etc/init/hw/init.pine.rc": SCRIPT,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("x.early", [("2",), ("3",)]),
+        ("x.file", [("1",), ("9",)]),
+        ("ro.only.here", [("1",)]),
+        ("x.odd", [()]),
+    ],
+)
+def test_what_init_scripts_set(bench: Any, key: str, values: list[tuple[str, ...]]) -> None:
+    assert bench(SCRIPTED, **binding(key)).read() == values
+
+
+def test_the_chain_tells_file_and_script(bench: Any) -> None:
+    found, sometimes = bench(SCRIPTED, **binding("x.early")).found()
+    assert [link.text for link in found.chain] == [
+        "x.early is 0",
+        "init sets x.early to 2 (on boot)",
+    ]
+    assert found.location == Location("vendor/etc/init/hw/init.pine.rc", line=4)
+    assert sometimes.label == "property x.early on property:sys.usb=1"
+
+
+@pytest.mark.parametrize(("sdk", "values"), [("28", ("file",)), ("27", ())])
+def test_a_read_only_property_keeps_what_comes_first(
+    bench: Any, sdk: str, values: tuple[str, ...]
+) -> None:
+    files = {
+        "/system/build.prop": f"ro.build.version.sdk={sdk}\nro.x=file\n",
+        "/system/etc/init/a.rc": "on early-init\n setprop ro.x script\n",
+    }
+    assert bench(files, **binding("ro.x")).read() == [values]
+
+
+def test_scripts_that_disagree_settle_nothing(bench: Any) -> None:
+    files = {
+        "/system/build.prop": "ro.build.version.sdk=34\n",
+        "/system/etc/init/a.rc": "on boot\n setprop x 1\n",
+        "/product/etc/init/b.rc": "on boot\n setprop x 2\n",
+        "/product/etc/other.rc": "on boot\n setprop y 2\n",
+        "/odm/etc/init/huge.rc": "#" * (1 << 20) + "#",
+    }
+    (found,) = bench(files, **binding("x")).found()
+    assert found.values == ()
+    assert "cannot be told" in found.chain[-1].text
+    assert bench({}, **binding("y")).found() == []
+    place = bench({}, **binding("x"))
+    rom = place.rom
+    list(place.mechanism.read(rom, None, place.binding))
+    assert [part.path for part in rom.unread] == ["odm/etc/init/huge.rc"]
+
+
+def test_a_script_that_sets_it_again_is_an_obstacle(bench: Any) -> None:
+    changes = bench(SCRIPTED, **binding("x.early")).render("0")
+    assert all(isinstance(change, Obstacle) for change in changes)
+    assert [change.path for change in changes] == [
+        f"vendor/etc/init/hw/init.pine.rc:{line}" for line in (2, 4, 8)
+    ]
+    assert "--replace /vendor/etc/init/hw/init.pine.rc=FILE" in changes[0].hint
+    assert bench({}, **binding("ro.x")).render("file") == []
