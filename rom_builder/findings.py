@@ -236,6 +236,11 @@ class Requirement:
     waived: bool = False
 
     @property
+    def word(self) -> str:
+        """What became of it in one word: its status, or ``waived``."""
+        return "waived" if self.waived else str(self.status)
+
+    @property
     def open(self) -> bool:
         """Whether it keeps a report from being compliant."""
         return self.status is Status.UNKNOWN or (self.status is Status.FAIL and not self.waived)

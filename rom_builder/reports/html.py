@@ -136,9 +136,7 @@ def as_html(report: Report, options: Options = PLAIN) -> str:
             "verdict": str(report.verdict),
             "why": why(report) or "nothing was asked",
             "matrices": list(matrices(report)),
-            "requirement_bar": bar_of(
-                "", Counter(str(r.status) for r in report.requirements), STATUSES
-            ),
+            "requirement_bar": bar_of("", Counter(r.word for r in report.requirements), STATUSES),
             "finding_bars": list(finding_bars(cards)),
             "host_charts": list(host_charts(report.hosts)),
             "groups": list(groups(cards, services_of(report))),

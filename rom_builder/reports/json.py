@@ -53,6 +53,7 @@ def requirement_of(requirement: Requirement) -> dict[str, Any]:
         "service": requirement.service,
         "name": requirement.name,
         "status": str(requirement.status),
+        "waived": requirement.waived,
         "layers": {str(layer): str(status) for layer, status in requirement.layers.items()},
         "where": requirement.where,
     }

@@ -90,7 +90,7 @@ def matrix(service: str | None, requirements: list[Requirement]) -> Iterator[str
     for requirement in requirements:
         cells = (str(requirement.layers.get(layer, "")) for layer in layers)
         row = "".join(f" {cell} |" for cell in cells)
-        yield f"| {code(requirement.name)} |{row} **{signed(str(requirement.status))}** |"
+        yield f"| {code(requirement.name)} |{row} **{signed(requirement.word)}** |"
     yield ""
 
 

@@ -95,7 +95,7 @@ class Text:
                 self.paint(f"{text:<16}", text)
                 for text in (str(requirement.layers.get(layer, "-")) for layer in layers)
             )
-            result = self.paint(str(requirement.status), str(requirement.status))
+            result = self.paint(requirement.word, requirement.word)
             yield f"  {requirement.name:<{names}}  {cells}{result}"
 
     def findings(self, findings: Iterable[Finding]) -> Iterator[str]:

@@ -151,7 +151,9 @@ def why(report: Report) -> str:
     if report.verdict is Verdict.COMPLIANT:
         asked = counted(len(report.requirements), "requirement")
         held = all(r.status is Status.PASS for r in report.requirements)
-        parts.append(f"all {asked} hold" if held else f"{asked}, none failed or unknown")
+        waived = any(r.waived for r in report.requirements)
+        rest = "none open" if waived else "none failed or unknown"
+        parts.append(f"all {asked} hold" if held else f"{asked}, {rest}")
     parts += [
         counted(number, str(severity))
         for severity in (Severity.WARNING, Severity.NOTE)

@@ -24,7 +24,10 @@ SIGN = re.compile(r"[^\x00-\x7f]+ ")
 
 def said_by(name: str, report: Report) -> Said:
     """Rule and status of every finding to act on, read back from a format's text."""
-    text = REPORTS[name](report)
+    return said_by_text_of(name, REPORTS[name](report))
+
+
+def said_by_text_of(name: str, text: str) -> Said:
     return {
         "text": said_by_text,
         "json": said_by_json,
