@@ -71,6 +71,7 @@ def write_ab_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> Non
             name for group in (groups.groups if groups else ()) for name in group.partition_names
         ],
         ramdisk_edits=plan.ramdisk_edits,
+        wipe=plan.wipe,
     )
     key = PayloadKey(keys.payload.public_key, keys.payload.sign_digest)
     with PayloadWriter(payload, edited.images, [key], decoded=edited.decoded) as written:

@@ -75,9 +75,9 @@ def write_block_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> 
     """
     refuse_unsuitable(rom)
     base = partitions_of(rom)
-    for name in changes_by_partition(rom, plan.edits):
+    for name in changes_by_partition(rom, plan.edits, base):
         refuse_partition(base[name], sealed=TOP in base)
-    edited = edit_partitions(rom, plan.edits, base, keys.avb)
+    edited = edit_partitions(rom, plan.edits, base, keys.avb, wipe=plan.wipe)
     for name, image in edited.images.items():
         if image.size > base[name].source.size:
             raise BuildRefused(

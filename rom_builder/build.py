@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -71,6 +71,8 @@ def build(
     output: Path,
     *,
     brought: dict[str, FileData],
+    removed: Sequence[str] = (),
+    wipe: bool = False,
     today: date,
     allow_public_key: bool = False,
     replace_otacerts: bool = False,
@@ -85,6 +87,8 @@ def build(
             where the package gets an app of its own: an overlay.
         output: The package to write; appears whole or not at all.
         brought: Files that the user brings, by device path.
+        removed: Device paths of files, links and whole folders that are taken out.
+        wipe: Let no byte of what is replaced or removed stay in an image, or refuse.
         today: Day on which expiry dates are judged.
         allow_public_key: Sign with a publicly known key all the same; the report says so.
         replace_otacerts: Put the certificates of the keys that sign the package and its payload where
@@ -110,7 +114,7 @@ def build(
         )
     kind = base_of(rom)
     step("plan")
-    made = plan(rom, policies, brought)
+    made = plan(rom, policies, brought, removed=removed, wipe=wipe)
     if replace_otacerts:
         made = plan_certificates(rom, made, *keys.device_certificates)
     made = with_signed_apps(made, keys.apk)

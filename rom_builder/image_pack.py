@@ -72,6 +72,7 @@ def write_image_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> 
             for name in group.partition_names
         ],
         ramdisk_edits=plan.ramdisk_edits,
+        wipe=plan.wipe,
     )
     unedited = base.partitions.keys() - edited.decoded.keys()
     verify_described(base.partitions, {name: base.partitions[name].source for name in unedited})

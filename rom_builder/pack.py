@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from rom_builder.edits import Edit
 from rom_builder.errors import BuildRefused, ImageError
+from rom_builder.formats.device_path import ancestors
 from rom_builder.formats.ota_metadata import (
     METADATA_NAME,
     encode_ota_metadata,
@@ -28,6 +29,7 @@ from rom_builder.signatures import OTACERT
 
 JAR_SIGNATURE = re.compile(r"META-INF/(MANIFEST\.MF|[^/]+\.(SF|RSA|DSA|EC))", re.IGNORECASE)
 """Files of the JAR signature that covered the base: they vouch for other bytes now."""
+CLEARING = ("delete", "delete_recursive")
 EXTRACTING = ("package_extract_file", "package_extract_dir")
 
 
@@ -101,6 +103,9 @@ def copy(rom: Rom, name: str, writer: ZipWriter) -> None:
 
 def new_entries(rom: Rom, plan: Plan, otacert: bytes) -> dict[str, bytes | None]:
     """Return every entry that differs from the base's by name; None removes one."""
+    for edit in plan.edits:
+        if edit.new is None:
+            refuse_lasting(rom, edit.path)
     new: dict[str, bytes | None] = {
         entry_for(rom, edit.path): None if edit.new is None else edit.new.data
         for edit in plan.edits
@@ -130,6 +135,32 @@ def entry_for(rom: Rom, path: str) -> str:
             "can be edited"
         )
     return name
+
+
+def refuse_lasting(rom: Rom, path: str) -> None:
+    """Refuse to leave a file out of a package whose script asks for it, or does not clear its place.
+
+    Raises:
+        BuildRefused: The script names the file, or phones that have it would keep it.
+    """
+    script = rom.script
+    assert script is not None  # noqa: S101 - write_package refused otherwise
+    zip_path = entry_for(rom, path)
+    for step in script.steps:
+        if step.name not in CLEARING and (path in step.paths or zip_path in step.args):
+            raise BuildRefused(
+                f"{path} cannot be removed: the updater-script names it in {step.name}()",
+                hint="take the call out of the script first",
+            )
+    above = ancestors(path)
+    devices = {device for point, device in script.mounts.items() if point in above}
+    if devices.intersection(script.formats) or set(above).intersection(script.deletes):
+        return
+    raise BuildRefused(
+        f"{path} cannot be removed: the updater-script neither formats its partition nor deletes its "
+        "folder, so phones that have the file would keep it",
+        hint=f'add delete("{path}"); to the script first',
+    )
 
 
 def edited_script(rom: Rom, edits: tuple[Edit, ...]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -29,7 +29,9 @@ from rom_builder.signers.signer import AvbSigners, CheckedSigner
 
 TOP = "vbmeta"
 """The partition whose vbmeta image the bootloader starts from."""
-EDITORS: dict[str, Callable[[Source, Iterable[FileChange]], ImagePlan]] = {
+Editor = Callable[..., ImagePlan]
+"""``plan_edits`` of a file system."""
+EDITORS: dict[str, Editor] = {
     "EROFS": erofs.plan_edits,
     "ext4": ext4.plan_edits,
 }
@@ -67,6 +69,7 @@ def edit_partitions(
     *,
     growing: Iterable[str] = (),
     ramdisk_edits: Iterable[RamdiskEdit] = (),
+    wipe: bool = False,
 ) -> EditedPartitions:
     """Return the partition images after edits, sealed.
 
@@ -77,13 +80,15 @@ def edit_partitions(
         avb: The keys of the role ``avb``; needed if the base has verified boot.
         growing: Partitions that may become larger.
         ramdisk_edits: What changes in ramdisks.
+        wipe: Zero what is replaced or removed.
 
     Raises:
-        BuildRefused: A file lies in no partition image, or its file system cannot be edited.
+        BuildRefused: A file lies in no partition image, its file system cannot be edited, or what
+            is to be wiped is still used by another file.
         ImageError: The base is damaged, or an edit cannot be made safely.
         SigningError: A vbmeta image has to be signed and there is no key.
     """
-    by_name = changes_by_partition(rom, edits)
+    by_name = changes_by_partition(rom, edits, base)
     in_ramdisks = edits_by_image(ramdisk_edits)
     boots = [name for name, partition in base.items() if partition.path in in_ramdisks]
     decoded = {name: copied(base[name].source) for name in (*by_name, *boots)}
@@ -100,7 +105,8 @@ def edit_partitions(
         try:
             footer = read_footer(image)
             content = Slice(image, 0, footer.original_image_size) if footer else image
-            planned = editor(content, changes)
+            planned = editor(content, changes, wipe=wipe)
+            refuse_remains(base[name].path, planned)
             changed[name] = planned.changed
             contents[name] = copied(planned.apply(content))
         except ImageError as error:
@@ -160,6 +166,20 @@ def verify_described(base: Mapping[str, Partition], images: Mapping[str, Source]
                     ) from error
 
 
+def refuse_remains(image: str, planned: ImagePlan) -> None:
+    """Refuse an edit after which something that was to be wiped stays in an image.
+
+    Raises:
+        BuildRefused: It would.
+    """
+    if planned.remains:
+        left = planned.remains[0]
+        raise BuildRefused(
+            f"{image}: {left.size} bytes of {left.path} cannot be wiped: {left.reason}",
+            hint="make the image anew without the file, or build without --wipe",
+        )
+
+
 def filled(content: Source, size: int) -> Source:
     """Fill a boot image with zeros to the size of its partition.
 
@@ -171,12 +191,24 @@ def filled(content: Source, size: int) -> Source:
     return Pieces([(content, content.size), (None, size - content.size)])
 
 
-def changes_by_partition(rom: Rom, edits: Iterable[Edit]) -> dict[str, list[FileChange]]:
-    """Sort edits by the partition that holds the file, in the words of its file system."""
+def changes_by_partition(
+    rom: Rom, edits: Iterable[Edit], base: Collection[str]
+) -> dict[str, list[FileChange]]:
+    """Sort edits by the partition that holds the file, in the words of its file system.
+
+    Raises:
+        BuildRefused: A file lies in no partition of ``base``.
+    """
     found: dict[str, list[FileChange]] = {}
     for edit in edits:
         mount, name = rom.home_of(edit.path)
         partition = partition_of(mount, edit.path)
+        if partition.name not in base:
+            raise BuildRefused(
+                f"{edit.path} lies in {partition.path}, which is no partition of the package: it "
+                "cannot be edited",
+                hint="bring the whole module with --replace" if edit.path in rom.files else None,
+            )
         known = edit.path in rom.files
         new = edit.new
         found.setdefault(partition.name, []).append(

@@ -34,28 +34,42 @@ class Plan:
         obstacles: Demands that need something the user has to bring.
         notes: What the user should know before building.
         ramdisk_edits: Files that change inside boot images, which no device path names.
+        wipe: Whether no byte of what is replaced or removed may stay in an image.
     """
 
     edits: tuple[Edit, ...]
     obstacles: tuple[Obstacle, ...]
     notes: tuple[str, ...] = ()
     ramdisk_edits: tuple[RamdiskEdit, ...] = ()
+    wipe: bool = False
 
 
-def plan(rom: Rom, policies: Policies, brought: Mapping[str, FileData]) -> Plan:
+def plan(
+    rom: Rom,
+    policies: Policies,
+    brought: Mapping[str, FileData],
+    *,
+    removed: Sequence[str] = (),
+    wipe: bool = False,
+) -> Plan:
     """Work out the edits after which a ROM meets its policies, as far as configuration goes.
 
     Args:
         rom: The base.
         policies: What is demanded.
         brought: Files that the user brings, by device path.
+        removed: Device paths of files, links and whole folders that are taken out.
+        wipe: Let no byte of what is replaced or removed stay in an image.
 
     Raises:
         ImageError: The base is damaged where it has to be read.
-        BuildRefused: A file would have to go where the ROM has something else.
+        BuildRefused: A file would have to go where the ROM has something else, or one that is to be
+            removed is not there or is needed.
     """
     edits: dict[str, Edit] = {}
     obstacles: list[Obstacle] = []
+    for path in removed:
+        remove(rom, edits, path)
     for path, new in sorted(brought.items()):
         add(rom, edits, Edit(path, new, "brought by --replace or --tree"))
     edited = rom.with_edits(edits.values())
@@ -77,7 +91,8 @@ def plan(rom: Rom, policies: Policies, brought: Mapping[str, FileData]) -> Plan:
             for change in MECHANISMS[binding.mechanism].render(edited, packages, binding, values):
                 take(rom, edits, obstacles, change, profile)
             edited = rom.with_edits(edits.values())
-    return Plan(tuple(edits[path] for path in sorted(edits)), tuple(dict.fromkeys(obstacles)))
+    ordered = tuple(edits[path] for path in sorted(edits))
+    return Plan(ordered, tuple(dict.fromkeys(obstacles)), wipe=wipe)
 
 
 def take(
@@ -107,6 +122,8 @@ def add(rom: Rom, edits: dict[str, Edit], edit: Edit) -> None:
     """
     path = real_path(rom, edit.path)
     there = rom.files.get(path)
+    if path in edits and edits[path].new is None:
+        raise BuildRefused(f"{path} is to be removed, and is needed: {edit.why}")
     if there is not None and there.node.kind is not NodeKind.FILE:
         raise BuildRefused(f"{path} is a {there.node.kind.value} in the base, not a file")
     for above in ancestors(path)[1:]:
@@ -121,6 +138,24 @@ def add(rom: Rom, edits: dict[str, Edit], edit: Edit) -> None:
         mode = replace(mode, mode=there.node.mode)
     before = edits[path].why.split("; ") if path in edits else []
     edits[path] = Edit(path, mode, "; ".join(dict.fromkeys([*before, edit.why])))
+
+
+def remove(rom: Rom, edits: dict[str, Edit], path: str) -> None:
+    """Add the removal of a file, a link (not what it leads to), or a folder with all that is in it.
+
+    Raises:
+        BuildRefused: The base has no such thing, or has it only because its script makes it.
+    """
+    folder, name = posixpath.split(path.rstrip("/"))
+    if not name:
+        raise BuildRefused(f"{path!r} cannot be removed")
+    found = posixpath.join(real_path(rom, folder), name)
+    below = [other for other in rom.files if other.startswith(f"{found}/")]
+    for gone in (found, *below):
+        there = rom.files.get(gone)
+        if there is None or there.tree is None:
+            raise BuildRefused(f"{gone} cannot be removed: no file of the base lies there")
+        edits[gone] = Edit(gone, None, "taken out by --remove")
 
 
 def real_path(rom: Rom, path: str) -> str:

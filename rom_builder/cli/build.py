@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from rom_builder.cli.options import ask, load, policy_option, today
-from rom_builder.cli.plan import otacerts_option, replace_option, tree_option
+from rom_builder.cli.plan import (
+    otacerts_option,
+    remove_option,
+    replace_option,
+    tree_option,
+    wipe_option,
+)
 from rom_builder.cli.reporting import (
     format_option,
     no_color_option,
@@ -33,6 +39,8 @@ REFUSED = 1
 )  # fmt: skip
 @replace_option
 @tree_option
+@remove_option
+@wipe_option
 @otacerts_option
 @format_option
 @outputs_option("--report", "the report on the package, refused or not,")
@@ -50,6 +58,8 @@ def build(
     output: Path,
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
+    removed: tuple[str, ...],
+    wipe: bool,
     replace_otacerts: bool,
     form: str,
     outputs: tuple[str, ...],
@@ -90,6 +100,8 @@ def build(
             keys,
             output,
             brought=read_brought(replacements, trees),
+            removed=removed,
+            wipe=wipe,
             today=today(),
             allow_public_key=allow_public_key,
             replace_otacerts=replace_otacerts,

@@ -50,6 +50,19 @@ tree_option = click.option(
     help="Put every file below DIR at its device path (DIR/system/app/X.apk). May be repeated.",
 )
 
+remove_option = click.option(
+    "--remove",
+    "removed",
+    multiple=True,
+    metavar="PATH",
+    help="Take out the file, link or folder at the device path PATH. May be repeated.",
+)
+wipe_option = click.option(
+    "--wipe",
+    is_flag=True,
+    help="Zero the bytes of what is replaced or removed inside partition images; without it they stay "
+    "where no name leads to them.",
+)
 otacerts_option = click.option(
     "--replace-otacerts",
     is_flag=True,
@@ -67,6 +80,8 @@ otacerts_option = click.option(
 )  # fmt: skip
 @replace_option
 @tree_option
+@remove_option
+@wipe_option
 @otacerts_option
 def plan(
     base: Path,
@@ -74,6 +89,8 @@ def plan(
     signing: str | None,
     replacements: tuple[tuple[str, Path], ...],
     trees: tuple[Path, ...],
+    removed: tuple[str, ...],
+    wipe: bool,
     replace_otacerts: bool,
 ) -> None:
     """Show what build would change in BASE, like a diff, and why. Nothing is written.
@@ -99,7 +116,8 @@ def plan(
         keys = open_keyring(signing, prompt=ask, allow_public_key=True, roles=ON_THE_DEVICE)
     rom = open_rom(base)
     kind = base_of(rom)
-    made = make_plan(rom, load(policies), read_brought(replacements, trees))
+    brought = read_brought(replacements, trees)
+    made = make_plan(rom, load(policies), brought, removed=removed, wipe=wipe)
     if replace_otacerts and keys is not None:
         made = plan_certificates(rom, made, *keys.device_certificates)
     notes = (*made.notes, *kind.notes, *remarks(rom, keys, replaces_otacerts=replace_otacerts))
@@ -138,11 +156,15 @@ COLORS = {"+": "green", "-": "red", "@": "cyan", "#": "yellow"}
 
 def difference(rom: Rom, edit: Edit) -> Iterator[str]:
     """Yield one edit as a unified difference; binary files by size."""
+    from rom_builder.formats.tree import NodeKind
+
     there = rom.files.get(edit.path)
     verb = "remove" if edit.new is None else "replace" if there else "add"
     yield f"# {verb} {edit.path}: {edit.why}"
     if edit.new is not None and there is None:
         yield f"# mode {edit.new.mode:04o}, owner {edit.new.uid}:{edit.new.gid}"
+    if there is not None and there.node.kind is not NodeKind.FILE:
+        return
     before = rom.read(there) if there else b""
     after = edit.new.data if edit.new else b""
     if edit.new is not None and edit.new.unsigned_app:
