@@ -51,6 +51,7 @@ def base_of(rom: Rom) -> Base:
         ImageError: A file that tells it is damaged.
     """
     if PAYLOAD_NAME in rom.contents.payloads:
+        refuse_unread(rom)
         return Base(write_ab_package, is_ab=True, is_sealed=True)
     if is_block_based(rom):
         refuse_unsuitable(rom)
@@ -58,11 +59,23 @@ def base_of(rom: Rom) -> Base:
     if rom.script is not None:
         return Base(_write_file_based, is_ab=False, is_sealed=False)
     if is_image_base(rom):
+        refuse_unread(rom)
         notes = read_image_base(rom).notes
         return Base(write_image_package, is_ab=True, is_sealed=True, notes=notes)
     raise BuildRefused(
         f"{rom.path}: is a {rom.kind}, which no package can be built from", hint=WHAT_BUILDS
     )
+
+
+def refuse_unread(rom: Rom) -> None:
+    """Refuse a base of which a part cannot be read: its package could never be judged compliant.
+
+    Raises:
+        BuildRefused: There is such a part.
+    """
+    for part in rom.unread:
+        hint = "give the full package of the same build" if "incremental" in part.reason else None
+        raise BuildRefused(f"{part.path}: {part.reason}: the base cannot be edited", hint=hint)
 
 
 def _write_file_based(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:

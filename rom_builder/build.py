@@ -34,7 +34,7 @@ from rom_builder.rom import Rom
 from rom_builder.signatures import read_accepted
 from rom_builder.signers.apk import sign_app
 from rom_builder.signers.keyring import Keyring
-from rom_builder.signers.package import sign_package
+from rom_builder.signers.package import refuse_unfit, sign_package
 from rom_builder.signers.signer import CheckedSigner
 from rom_builder.update_certificates import dangers, plan_certificates
 
@@ -103,6 +103,7 @@ def build(
     """
     for key in keys.signers:
         refuse_public_key(key.public_key, allow_public_key=allow_public_key, name=key.uri)
+    refuse_unfit(keys.ota)
     step("open")
     rom = open_rom(base)
     if output.exists() and output.resolve() == base.resolve():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -449,6 +450,59 @@ def test_a_top_partition_without_image_fails(package: Package) -> None:
 def test_a_care_map_past_the_data_fails(package: Package) -> None:
     faults = failed(entry_changed(package.write(), "care_map.pb", b"2,0,20", b"2,9,99"))
     assert "reads blocks of system after its" in faults["care_map.pb"]
+
+
+# What other tools pass, as a user sees it
+
+
+def second_end_record(package: Package) -> bytes:
+    good = package.write()
+    signature = parse_ota_signature(BytesSource(good))
+    assert signature is not None
+    comment = b"PK\5\6" + bytes(18) + signature.cms + good[-6:-2]
+    comment += (len(comment) + 2).to_bytes(2, "little")
+    return good[: signature.signed_size] + len(comment).to_bytes(2, "little") + comment
+
+
+def with_images(package: Package, **images: bytes) -> bytes:
+    package.images |= images
+    return package.write()
+
+
+def known_otacert(package: Package) -> bytes:
+    package.otacert = roms.pem(roms.certificate("testkey"))
+    return package.write()
+
+
+BLIND_SPOTS: dict[str, tuple[Callable[[Package], bytes], str]] = {
+    "metadata signature": (lambda p: p.write(resigned("metadata")), "metadata signature"),
+    "vbmeta without algorithm": (
+        lambda p: with_images(p, vbmeta=top(signing=None)),
+        "vbmeta image vbmeta",
+    ),
+    "flags 2": (lambda p: with_images(p, vbmeta=top(flags=2)), "vbmeta image vbmeta"),
+    "flags 3": (lambda p: with_images(p, vbmeta=top(flags=3)), "vbmeta image vbmeta"),
+    "second end record": (second_end_record, ""),
+    "a chain to a key that the top image does not list": (
+        lambda p: with_images(p, vbmeta_system=chained_system(p, NEW_KEY)),
+        "vbmeta image vbmeta_system",
+    ),
+    "a publicly known key in a chain": (
+        lambda p: with_images(p, vbmeta=top(boot=avb_test_key())),
+        "vbmeta image vbmeta",
+    ),
+    "a publicly known package key": (known_otacert, "package key"),
+}
+
+
+@pytest.mark.parametrize("name", BLIND_SPOTS)
+def test_verify_fails_what_other_tools_pass(name: str, package: Package, tmp_path: Path) -> None:
+    make, check = BLIND_SPOTS[name]
+    (tmp_path / "cert.pem").write_bytes(OTACERT)
+    result = run(make(package), tmp_path, "--cert", tmp_path / "cert.pem")
+    assert result.exit_code == 1
+    assert "ota.zip: NOT valid: " in result.output
+    assert not check or re.search(rf"^  FAILS +{check} ", result.output, re.MULTILINE)
 
 
 # What cannot be found out is no pass

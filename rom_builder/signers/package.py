@@ -29,6 +29,21 @@ def sign_package(package: Source, signer: CheckedSigner, digest: bytes | None = 
             does not fit.
         ImageError: The package is not such a zip.
     """
+    refuse_unfit(signer)
+    certificate = signer.certificate
+    signature = signer.sign_digest(signed_digest(package) if digest is None else digest)
+    kind: KeyKind = "rsa" if isinstance(signer.public_key, rsa.RSAPublicKey) else "ecdsa"
+    cms = cms_for(certificate.public_bytes(Encoding.DER), signature, kind)
+    comment = comment_for(cms.encode())
+    return len(comment).to_bytes(2, "little") + comment
+
+
+def refuse_unfit(signer: CheckedSigner) -> None:
+    """Refuse a key whose packages recovery would not take.
+
+    Raises:
+        SigningError: Recovery would refuse the certificate or verify with SHA-1.
+    """
     certificate = signer.certificate
     if reasons := recovery_fitness(certificate):
         raise SigningError(
@@ -40,8 +55,3 @@ def sign_package(package: Source, signer: CheckedSigner, digest: bytes | None = 
             f"{signer.uri}: recovery verifies with SHA-1 for this certificate, which is broken",
             hint="sign the certificate itself with SHA-256; the key can stay",
         )
-    signature = signer.sign_digest(signed_digest(package) if digest is None else digest)
-    kind: KeyKind = "rsa" if isinstance(signer.public_key, rsa.RSAPublicKey) else "ecdsa"
-    cms = cms_for(certificate.public_bytes(Encoding.DER), signature, kind)
-    comment = comment_for(cms.encode())
-    return len(comment).to_bytes(2, "little") + comment
