@@ -31,6 +31,7 @@ COMMANDS = {
     "ls": "List the files of a ROM, on the device or inside its images.",
     "cat": "Write one file of a ROM, partition images and archives included.",
     "verify": "Say what signed an OTA package and whether recovery would accept it.",
+    "sign": "Sign digests with the keys of a signing profile, for AOSP's tools too.",
     "keys": "Make signing keys and inspect keys, certificates and packages.",
     "policy": "Validate, show and list policies and profiles.",
     "profile": "Try a profile on an image: where its code anchors are.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from rom_builder.cli.options import ask
 from rom_builder.errors import SigningError
 from rom_builder.key_files import (
     PassphraseFile,
@@ -22,6 +24,7 @@ from rom_builder.key_files import (
 )
 from rom_builder.key_inspection import inspect_file
 from rom_builder.keys import ROLES, KeyFacts, certificate_facts, new_key
+from rom_builder.reports.text import printable
 
 PASSPHRASE_VARIABLE = "ROM_BUILDER_PASSPHRASE"  # noqa: S105
 
@@ -35,12 +38,13 @@ passphrase_option = click.option(
 
 @click.group("keys")
 def keys() -> None:
-    """Make and inspect signing keys.
+    """Make, inspect and check signing keys.
 
     \b
     Examples:
       rom-builder keys new ota --role ota
       rom-builder keys inspect ota.x509.pem
+      rom-builder keys check release.yaml
     """
 
 
@@ -110,6 +114,54 @@ def inspect(files: tuple[Path, ...], passphrase_file: Path | None) -> None:
         click.echo(f"{path}:")
         for facts in inspect_file(path, _passphrase(passphrase_file, confirm=False)):
             _show(facts, now)
+
+
+@keys.command("check")
+@click.argument("profile")
+@click.option(
+    "--role", "roles", multiple=True, metavar="ROLE",
+    help="Check this role of the profile only. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--days", default=90, show_default=True, type=click.IntRange(min=0),
+    help="Say so if a key ends within so many days.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.pass_context
+def check(ctx: click.Context, profile: str, roles: tuple[str, ...], days: int, form: str) -> None:
+    """Try every key of the signing profile PROFILE before a build needs it.
+
+    Each key is asked for one signature, over a digest of nothing: it can be reached, is the one that
+    the profile names, is strong, not publicly known, not at its end, and devices take it for its
+    role.
+
+    Exit code 0: all are ready. 1: something is wrong with one. 2: the profile cannot be read.
+
+    \b
+    Example:
+      rom-builder keys check release.yaml
+    """
+    from rom_builder.signers.preflight import check_profile
+
+    found = check_profile(profile, now=datetime.now(UTC), days=days, ask=ask, only=roles)
+    if form == "json":
+        click.echo(json.dumps([result.as_dict() for result in found], indent=1))
+    else:
+        for result in found:
+            click.echo(f"{result.role}: {'FAULTY' if result.faults else 'ready'}")
+            rows = [
+                ("signer", result.uri),
+                ("key", result.key),
+                ("spki sha256", result.spki_sha256),
+            ]
+            rows += [("ends", result.ends)] + [("note", remark) for remark in result.remarks]
+            for label, value in (*rows, *(("FAULT", fault) for fault in result.faults)):
+                if value:
+                    click.echo(f"    {label:<16}{printable(value)}")
+    if any(result.faults for result in found):
+        ctx.exit(1)
 
 
 def _show(facts: KeyFacts, now: datetime) -> None:

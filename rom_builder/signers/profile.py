@@ -40,7 +40,7 @@ from rom_builder.key_files import (
     PassphraseVariable,
     PublicKey,
 )
-from rom_builder.keys import ROLES, Role, refuse_public_key
+from rom_builder.keys import ROLES, Role, known_keys, publicly_known, refuse_public_key
 from rom_builder.policy.models import Day, Id, Model, once
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
@@ -56,6 +56,11 @@ PARTS: dict[str, re.Pattern[str]] = {
 }
 """Roles that may have a key of their own for a part: a partition, a kind of app as AOSP's
 ``apkcerts.txt`` names them, a module."""
+
+ROLES_SHOWN = (
+    f"the roles are {', '.join(ROLES)}, avb.PARTITION, apk.platform, apk.shared, apk.media, "
+    "apk.overlay and apex.MODULE"
+)
 
 FALLBACK: dict[str, str] = {"payload": "ota"}
 """Whose key signs where a role has none."""
@@ -80,8 +85,7 @@ def _role_name(name: str) -> str:
     except ValueError:
         base = name.partition(".")[0]
         near = get_close_matches(base, ROLES, n=1)
-        message = f"unknown role {name!r}; the roles are {', '.join(ROLES)}, avb.PARTITION, "
-        message += "apk.platform, apk.shared, apk.media, apk.overlay and apex.MODULE"
+        message = f"unknown role {name!r}; {ROLES_SHOWN}"
         if near and near[0] != base:
             message += f"; did you mean {near[0]!r}?"
         raise PydanticCustomError("role", "{message}", {"message": message}) from None
@@ -165,7 +169,10 @@ class SigningProfile(Model):
             SigningError: The role has no key here, its key or certificate cannot be used, is
                 publicly known or at its end, or is not for these policies.
         """
-        name = self.holder(role)
+        try:
+            name = self.holder(role)
+        except ValueError:
+            raise SigningError(f"there is no role {role!r}", hint=ROLES_SHOWN) from None
         if name is None:
             raise SigningError(
                 f"the signing profile {self.id} has no key for the role {role}",
@@ -175,6 +182,9 @@ class SigningProfile(Model):
         where = f"role {name}"
         certificate = read_certificate(folder / key.certificate) if key.certificate else None
         given = read_public_key(folder / key.public_key) if key.public_key else None
+        if key.spki_sha256 and publicly_known(key.spki_sha256) and not allow_public_key:
+            names = ", ".join(known_keys()[key.spki_sha256].names)
+            raise SigningError(f"{where}: publicly known: {names}")
         for known in (given, public_key_of(certificate) if certificate else None):
             if known is not None:  # before anything is asked of a signer
                 refuse_public_key(known, allow_public_key=allow_public_key, name=where)
@@ -186,18 +196,46 @@ class SigningProfile(Model):
                 f"{', '.join(key.policies)}",
                 hint="sign with another key, or let its owner add the policy to the profile",
             )
-        signer = open_signer(
-            key.signer,
-            certificate,
-            public_key=given,
-            fingerprint=key.spki_sha256,
-            passphrase=_passphrase(key.passphrase, folder) or prompt,
-            folder=folder,
-            allowed=frozenset(key.allow),
-        )
+        signer = open_key(key, folder, certificate, given, prompt)
         refuse_public_key(signer.public_key, allow_public_key=allow_public_key, name=where)
         _refuse_ended(where, key.not_after, signer.given, now or datetime.now(UTC))
         return signer
+
+
+def open_key(
+    key: RoleKey,
+    folder: Path,
+    certificate: x509.Certificate | None,
+    public_key: PublicKey | None,
+    prompt: PassphrasePrompt | None,
+) -> CheckedSigner:
+    """Open the signer of a role whatever its key is fit for.
+
+    Raises:
+        SigningError: See :func:`rom_builder.signers.open_signer`.
+    """
+    return open_signer(
+        key.signer,
+        certificate,
+        public_key=public_key,
+        fingerprint=key.spki_sha256,
+        passphrase=_passphrase(key.passphrase, folder) or prompt,
+        folder=folder,
+        allowed=frozenset(key.allow),
+    )
+
+
+def expected_key(key: RoleKey, folder: Path) -> PublicKey | None:
+    """Return the key that a profile says a role has, without asking its signer.
+
+    Raises:
+        SigningError: The file that it names cannot be read, or holds none.
+    """
+    if key.public_key is not None:
+        return read_public_key(folder / key.public_key)
+    if key.certificate is not None:
+        return public_key_of(read_certificate(folder / key.certificate))
+    return None
 
 
 def _passphrase(given: Passphrase | None, folder: Path) -> PassphraseSource | None:
@@ -243,20 +281,25 @@ def read_certificate(path: Path) -> x509.Certificate:
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """Return the public key of a file, PEM or DER.
+    """Return the public key of a file, PEM or DER; a certificate will do.
 
     Raises:
         SigningError: It cannot be read, or is none that signs anything here.
     """
     data = _content(path)
+    if b"-----BEGIN CERTIFICATE-----" in data:
+        key = public_key_of(read_certificate(path))
+        if key is None:
+            raise SigningError(f"{path}: the key is neither RSA nor EC")
+        return key
     load = load_pem_public_key if b"-----BEGIN" in data else load_der_public_key
     try:
-        key = load(data)
+        loaded = load(data)
     except (ValueError, UnsupportedAlgorithm):
         raise SigningError(f"{path}: not a public key in PEM or DER") from None
-    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+    if not isinstance(loaded, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise SigningError(f"{path}: the key is neither RSA nor EC")
-    return key
+    return loaded
 
 
 def _content(path: Path) -> bytes:
