@@ -127,7 +127,12 @@ def inspect(files: tuple[Path, ...], passphrase_file: Path | None) -> None:
     help="Say so if a key ends within so many days.",
 )  # fmt: skip
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to say it.",
 )
 @click.pass_context
 def check(ctx: click.Context, profile: str, roles: tuple[str, ...], days: int, form: str) -> None:

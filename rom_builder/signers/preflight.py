@@ -12,7 +12,7 @@ from cryptography import x509
 
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.key_files import PassphrasePrompt, PublicKey
-from rom_builder.keys import KeyFacts, certificate_facts, key_facts, known_keys, publicly_known
+from rom_builder.keys import KeyFacts, certificate_facts, key_facts, publicly_known
 from rom_builder.signers import without_secret
 from rom_builder.signers.profile import (
     RoleKey,
@@ -125,9 +125,10 @@ def _check(
             seen.faults.append(f"ended on {end:%Y-%m-%d}")
         elif left <= days:
             remarks.append(f"ends in {left} days: plan what follows it")
-    known = publicly_known(facts.spki_sha256 if facts else key.spki_sha256 or "")
-    if known is not None:
-        seen.faults.append(f"publicly known: {', '.join(known_keys()[known.spki_sha256].names)}")
+    for fingerprint in {facts.spki_sha256 if facts else "", key.spki_sha256 or ""}:
+        known = publicly_known(fingerprint)
+        if known is not None:
+            seen.faults.append(f"publicly known: {', '.join(known.names)}")
     if facts is not None:
         seen.faults += [*facts.unfit[role_of(role)], *facts.weaknesses]
     return KeyCheck(

@@ -47,12 +47,13 @@ def test_openssl_signs_as_a_payload_signer(kind: str, tmp_path: Path) -> None:
 
 @needs_openssl
 @pytest.mark.parametrize(
-    ("scheme", "text"), [("exec-avb", HELPER), ("exec-avb-files", HELPER_WITH_FILES)]
+    ("uri", "text"),
+    [("exec-avb:./helper", HELPER), ("exec-avb-files:./helper", HELPER_WITH_FILES)],
 )
-def test_openssl_signs_as_a_helper_of_avbtool(scheme: str, text: str, tmp_path: Path) -> None:
+def test_openssl_signs_as_a_helper_of_avbtool(uri: str, text: str, tmp_path: Path) -> None:
     write_key(tmp_path, RSA)
     script(tmp_path, text)
-    signer = open_signer(f"{scheme}:./helper", RSA.certificate, folder=tmp_path)
+    signer = open_signer(uri, RSA.certificate, folder=tmp_path)
     file = KeySigner(RSA.private_key)
     assert signer.sign_digest(PROBE) == file.sign_digest(PROBE)
     assert signer.sign_digest(bytes(64), "sha512") == file.sign_digest(bytes(64), "sha512")
