@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rom_builder.errors import ImageError
 from rom_builder.formats.typed_xml import ConfigElement, from_text_xml
 
 ROOTS = ("permissions", "config")
@@ -89,20 +88,18 @@ class ConfigEntry:
 
 
 def parse_system_config(data: bytes) -> tuple[ConfigEntry, ...]:
-    """Return the entries of a file that name an app.
+    """Return the entries of a file that name an app; none from one with another root, as it is skipped.
 
     >>> (entry,) = parse_system_config(b'<config><allow-in-power-save package="a.b"/></config>')
     >>> entry.tag, entry.package
     ('allow-in-power-save', 'a.b')
 
     Raises:
-        ImageError: The file is no XML, too large or too deep, has a DOCTYPE, or another root: the
-            platform takes what stands before the fault, here nothing is believed of it.
+        ImageError: The file is no XML, too large or too deep, or has a DOCTYPE: the platform takes
+            what stands before the fault, here nothing is believed of it.
     """
     root = from_text_xml(data)
-    if root.name not in ROOTS:
-        raise ImageError(f"the root is {root.name}, not permissions or config")
-    return tuple(_entries(root))
+    return tuple(_entries(root)) if root.name in ROOTS else ()
 
 
 def _entries(root: ConfigElement) -> Iterator[ConfigEntry]:

@@ -137,7 +137,8 @@ class CarrierConfigMechanism:
         place = links[-1].location
         if binding.meaning == "cleartext" and values is not None:
             values = tuple(dict.fromkeys(PLAIN if is_plain(v) else ENCRYPTED for v in values))
-        return Found(label, values or (), place, Strength.EFFECTIVE, links)
+        chain = links if len(links) > 1 or not answer.steps else ()
+        return Found(label, values or (), place, Strength.EFFECTIVE, chain)
 
     def render(
         self, rom: Rom, packages: Packages, binding: CarrierConfig, values: tuple[Value, ...]
