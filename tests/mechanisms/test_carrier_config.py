@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rom_builder.edits import Edit, Obstacle
 from rom_builder.errors import ImageError
@@ -15,7 +18,7 @@ from rom_builder.mechanisms.carrier_config import over_https, with_setting
 from rom_builder.packages import Packages
 from tests.fixtures.make_apks import APKS
 from tests.fixtures.make_carrier_config import PUBLISH
-from tests.mechanisms.conftest import with_entry
+from tests.mechanisms.conftest import Bench, with_entry
 from tests.roms import App, axml, sign_v2
 
 URL = "rcs_config_server_url_string"
@@ -213,3 +216,60 @@ def test_the_last_word_is_said_once() -> None:
     (setting,) = again.children[1].children
     assert from_axml(setting).attributes[1].text == "true"
     assert over_https(root, "url", []) == root
+
+
+FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "mcc": st.sampled_from(["310", "262", "1"]),
+        "mnc": st.sampled_from(["01", "260", "1"]),
+        "gid1": st.sampled_from(["BA01", "0"]),
+        "cid": st.sampled_from(["1", "1839"]),
+        "device": st.sampled_from(["pine", "oak"]),
+        "vendorSku": st.just("x"),
+        "name": st.just("a carrier"),
+    },
+)
+BLOCKS = st.lists(st.tuples(FILTERS, st.sampled_from(["true", "false", "odd", None])), max_size=4)
+
+
+def written(blocks: list[tuple[dict[str, str], str | None]]) -> str:
+    text = ""
+    for filters, value in blocks:
+        words = " ".join(f'{name}="{text}"' for name, text in filters.items())
+        setting = (
+            f'<boolean name="{PUBLISH}" value="{value}"/>' if value else '<int name="x" value="1"/>'
+        )
+        text += f"<carrier_config {words}>{setting}</carrier_config>"
+    return f"<carrier_config_list>{text}</carrier_config_list>"
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    assets=st.dictionaries(
+        st.sampled_from(["carrierid_7_Elm", "carrierid_8_Fir", "mccmnc_310260"]), BLOCKS
+    ),
+    vendor=BLOCKS,
+    value=st.booleans(),
+    overlaid=st.booleans(),
+)
+def test_whatever_the_app_says_the_rendered_word_is_the_last(
+    tmp_path_factory: pytest.TempPathFactory,
+    assets: dict[str, Any],
+    vendor: Any,
+    *,
+    value: bool,
+    overlaid: bool,
+) -> None:
+    app = with_entry(
+        (APKS / "carrier-config.apk").read_bytes(), "res/xml/vendor.xml", axml(written(vendor))
+    )
+    file = io.BytesIO(app)
+    with zipfile.ZipFile(file, "a") as archive:
+        for name, blocks in assets.items():
+            archive.writestr(f"assets/carrier_config_{name}.xml", written(blocks))
+    files = FILES | {APP: file.getvalue()} | (overlay() if overlaid else {})
+    place = Bench(tmp_path_factory.mktemp("rom"), files, binding(platform_default=not value))
+    put(place.folder, place.render(value))
+    assert set(place.read()) == {(value,)}
+    assert place.render(value) == []
