@@ -139,10 +139,7 @@ class ResourceTable:
 
     def values(self, resource_id: int) -> tuple[ResourceValue, ...]:
         """Return a resource in all its configurations as written, the default one first."""
-        found = [
-            replace(self._value(chunk, position), raw_config=chunk.raw_config)
-            for _, chunk, position in self._entries(resource_id)
-        ]
+        found = [self._value(chunk, position) for _, chunk, position in self._entries(resource_id)]
         return tuple(sorted(found, key=lambda value: value.config != ""))
 
     def resolve(self, resource_id: int) -> tuple[ResourceValue, ...]:
@@ -201,28 +198,37 @@ class ResourceTable:
         size, flags = chunk.unpack("<HH", position)
         if flags & _COMPACT:
             kind, data = flags >> 8, chunk.unpack("<I", position + 4)[0]
-            return self._typed(chunk.config, kind, data, position, is_compact=True)
+            return self._typed(chunk, kind, data, position, is_compact=True)
         if size < (_COMPLEX_SIZE if flags & _COMPLEX else _ENTRY_SIZE):
             raise ImageError(f"an entry says it has {size} bytes", offset=position)
         if not flags & _COMPLEX:
             _, _, kind, data = chunk.unpack("<HBBI", position + size)
-            return self._typed(chunk.config, kind, data, position + size)
+            return self._typed(chunk, kind, data, position + size)
         parent, count = chunk.unpack("<II", position + 8)
         if position + size + 12 * count > chunk.end:
             raise ImageError(f"{count} items do not fit their bag's chunk", offset=position)
         items = []
         for item in range(position + size, position + size + 12 * count, 12):
             name, _, _, kind, data = chunk.unpack("<IHBBI", item)
-            items.append((name, self._typed(chunk.config, kind, data, item + 4)))
+            items.append((name, self._typed(chunk, kind, data, item + 4)))
         return ResourceValue(
-            chunk.config, ValueType.NULL, 0, None, position, parent=parent, items=tuple(items)
+            chunk.config,
+            ValueType.NULL,
+            0,
+            None,
+            position,
+            parent=parent,
+            items=tuple(items),
+            raw_config=chunk.raw_config,
         )
 
     def _typed(
-        self, config: str, kind: int, data: int, offset: int, *, is_compact: bool = False
+        self, chunk: _TypeChunk, kind: int, data: int, offset: int, *, is_compact: bool = False
     ) -> ResourceValue:
         string = self.strings.get(data) if kind == ValueType.STRING else None
-        return ResourceValue(config, kind, data, string, offset, is_compact)
+        return ResourceValue(
+            chunk.config, kind, data, string, offset, is_compact, raw_config=chunk.raw_config
+        )
 
 
 class _TypeChunk:
