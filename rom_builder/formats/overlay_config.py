@@ -1,4 +1,4 @@
-"""``overlay/config/config.xml``: which overlays of a partition are on, and in which order.
+"""Which overlays of a partition are on, and in which order: ``overlay/config/config.xml``.
 
 Text XML, read from Android 11 on (``OverlayConfigParser`` in Android's frameworks/base)::
 
@@ -74,6 +74,21 @@ def parse_overlay_config(data: bytes) -> tuple[ConfiguredOverlay | Merge, ...]:
     return tuple(found)
 
 
+def parse_partition_order(data: bytes) -> tuple[str, ...]:
+    """Return the partitions that ``overlay/partition_order.xml`` names, lowest precedence first.
+
+    The form: ``<partition-order><partition name="system"/>...</partition-order>``. Empty if it is
+    none of that form, which the platform ignores.
+
+    Raises:
+        ImageError: It is too large or not well-formed.
+    """
+    root = _parsed(data)
+    if root.tag != "partition-order":
+        return ()
+    return tuple(element.get("name", "") for element in root.iter("partition"))
+
+
 def with_overlay(data: bytes, package: str) -> bytes:
     """Return a configuration in which one overlay is on and immutable, and wins over what it can.
 
@@ -102,15 +117,19 @@ def with_overlay(data: bytes, package: str) -> bytes:
 
 
 def _root(data: bytes) -> etree._Element:
+    root = _parsed(data)
+    if root.tag != "config":
+        raise ImageError(f"begins with {root.tag!r}, not with config: a device would not start")
+    return root
+
+
+def _parsed(data: bytes) -> etree._Element:
     if len(data) > MAX_FILE_SIZE:
         raise ImageError(f"{len(data)} bytes; at most {MAX_FILE_SIZE} are read")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
     try:
-        root = etree.fromstring(data, parser)
+        return etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise ImageError(f"is no well-formed XML: {error}") from error
-    if root.tag != "config":
-        raise ImageError(f"begins with {root.tag!r}, not with config: a device would not start")
-    return root

@@ -9,8 +9,9 @@ to 20      nothing: there are no overlays
            product, from 29 on odm and oem, too
 from 30    partition by partition (vendor, odm, oem, product, system_ext): what the partition's
            ``overlay/config/config.xml`` enables, in its order, or without that file its static ones
-           by ``priority`` and path. Where no partition has such a file, ``priority`` alone orders
-           them all, across partitions
+           by ``priority`` and path. To 33, where no partition has such a file, ``priority`` alone
+           orders them all, across partitions; from 34 on ``/product/overlay/partition_order.xml``
+           may order the partitions anew
 =========  ==========================================================================================
 
 Sources, all of frameworks/base: ``PackageManagerService`` and ``OverlayManagerSettings`` up to 29,
@@ -40,6 +41,7 @@ from rom_builder.formats.overlay_config import (
     ConfiguredOverlay,
     Merge,
     parse_overlay_config,
+    parse_partition_order,
 )
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packages import Apk, Packages
@@ -48,11 +50,14 @@ from rom_builder.rom import Rom, RomFile
 PARTITIONS = ("system", "vendor", "odm", "oem", "product", "system_ext")
 """Partitions with apps, the lowest precedence first (``PackagePartitions.SYSTEM_PARTITIONS``)."""
 CONFIG_SINCE = 30
+STRICT_SINCE = 34
+"""First API level on which a later partition always wins, whether or not there is a configuration."""
 STATIC_SINCE = 26
 LEGACY_SINCE = 21
 PROPERTY_SINCE = 28
 """First API level that looks at ``requiredSystemPropertyName``."""
 MAX_CONFIG_SIZE = 1 << 20
+PARTITION_ORDER_FILE = "/product/overlay/partition_order.xml"
 
 State = Literal["on", "off", "undecided"]
 
@@ -206,7 +211,7 @@ class Overlays:
         ordered: list[Overlay] = []
         rest: list[Overlay] = [o for o in candidates if not o.partition]
         has_config = False
-        for partition in PARTITIONS:
+        for partition in self.partition_order():
             mine = [o for o in candidates if o.partition == partition]
             config = self.configuration(partition) if partition != "system" else None
             if config is None:
@@ -227,7 +232,7 @@ class Overlays:
                             overlay, state="off", why=f"not enabled by {place}:{line.line}"
                         )
             rest += mine
-        if not has_config:
+        if not has_config and (self.sdk or 0) < STRICT_SINCE:
             ordered.sort(key=lambda o: (o.target, *by_rank(o)))
         for overlay in rest:
             yield replace(overlay, state="off", why=self._why_off(overlay, has_config))
@@ -242,6 +247,22 @@ class Overlays:
                 f"is not listed in the config.xml of {overlay.partition}, where isStatic is ignored"
             )
         return "is neither static nor enabled by a config.xml: off until somebody turns it on"
+
+    def partition_order(self) -> tuple[str, ...]:
+        """Return the partitions, the lowest precedence first.
+
+        From Android 14 on the ROM may order them itself (``OverlayConfig.sortPartitions``): by a file
+        that names each of them once. Any other file counts for nothing.
+        """
+        file = self.rom.find(PARTITION_ORDER_FILE)
+        if file is None or (self.sdk or 0) < STRICT_SINCE:
+            return PARTITIONS
+        try:
+            named = parse_partition_order(self.rom.read(file, MAX_CONFIG_SIZE))
+        except ImageError as error:
+            self.rom.note_unread(error, file.name)
+            return PARTITIONS
+        return named if sorted(named) == sorted(PARTITIONS) else PARTITIONS
 
     def configuration(self, partition: str) -> list[tuple[ConfiguredOverlay, str]] | None:
         """Return what a partition's ``config.xml`` lists, and the file of each line; None without one.

@@ -126,15 +126,42 @@ def test_the_highest_priority_wins(bench: Any, sdk: int) -> None:
     assert values(switch(bench, rom(sdk, two)))[SWITCH] is False
 
 
-def test_priority_counts_across_partitions_where_none_has_a_configuration(bench: Any) -> None:
+@pytest.mark.parametrize(("sdk", "expected"), [(28, False), (30, False), (33, False), (34, True)])
+def test_priority_counts_across_partitions_until_android_13(
+    bench: Any, sdk: int, expected: bool
+) -> None:
     two = {"/product/overlay/On.apk": "on", "/vendor/overlay/Off.apk": "off"}
-    assert values(switch(bench, rom(34, two)))[SWITCH] is False
+    assert values(switch(bench, rom(sdk, two)))[SWITCH] is expected
+
+
+ORDER = ("product", "system", "odm", "oem", "system_ext", "vendor")
+
+
+@pytest.mark.parametrize(
+    ("sdk", "names", "expected"),
+    [
+        (34, ORDER, False),  # now vendor has the last word
+        (33, ORDER, False),  # where priority has it
+        (34, ORDER[1:], True),  # not all partitions: ignored
+        (34, (*ORDER, "vendor"), True),  # one twice: ignored
+    ],
+)
+def test_a_rom_may_order_its_partitions(
+    bench: Any, sdk: int, names: tuple[str, ...], expected: bool
+) -> None:
+    order = "".join(f'<partition name="{name}"/>' for name in names)
+    files = rom(
+        sdk,
+        {"/product/overlay/On.apk": "on", "/vendor/overlay/Off.apk": "off"},
+        **{"/product/overlay/partition_order.xml": f"<partition-order>{order}</partition-order>"},
+    )
+    assert values(switch(bench, files))[SWITCH] is expected
 
 
 def test_a_configuration_anywhere_lets_partitions_outrank_priority(bench: Any) -> None:
     two = {"/product/overlay/On.apk": "on", "/vendor/overlay/Off.apk": "off"}
     empty = {"/odm/overlay/config/config.xml": "<config/>"}
-    assert values(switch(bench, rom(34, two, **empty)))[SWITCH] is True
+    assert values(switch(bench, rom(33, two, **empty)))[SWITCH] is True
     assert values(switch(bench, rom(29, two, **empty)))[SWITCH] is False
 
 
@@ -403,7 +430,7 @@ def test_a_partition_that_the_app_does_not_grant_is_refused(bench: Any) -> None:
 
 def test_an_overlay_that_cannot_be_outdone_is_named(bench: Any) -> None:
     top = overlay("t.t", "com.example.messaging", {SWITCH: True}, 9999, "MessagingConfig")
-    files = rom(34, **{"/vendor/overlay/top.apk": top})
+    files = rom(33, **{"/vendor/overlay/top.apk": top})
     (obstacle,) = switch(bench, files).render(False)
     assert "wins over it" in obstacle.why
     assert "take out the overlay that wins" in obstacle.hint
