@@ -93,12 +93,20 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The findings of one rule on one service; ``fix`` is said once if it mends all of them."""
+    """The findings of one rule on one service.
+
+    Attributes:
+        kinds: How many there are of each kind, the worst first.
+        about: The rule's explanation, see :func:`prose`.
+        fix: What mends all of them, empty if that differs.
+        open: Whether the group is open at first.
+    """
 
     service: str | None
     rule: Rule | None
     cards: tuple[Card, ...]
     kinds: tuple[tuple[str, int], ...]
+    about: tuple[tuple[str, ...], ...]
     fix: str
     open: bool
 
@@ -137,7 +145,7 @@ def as_html(report: Report, options: Options = PLAIN) -> str:
             "why": why(report) or "nothing was asked",
             "matrices": list(matrices(report)),
             "requirement_bar": bar_of("", Counter(r.word for r in report.requirements), STATUSES),
-            "finding_bars": list(finding_bars(cards)),
+            "finding_bars": list(finding_bars(cards, services_of(report))),
             "host_charts": list(host_charts(report.hosts)),
             "groups": list(groups(cards, services_of(report))),
             "kinds": kinds_of(cards),
@@ -197,9 +205,20 @@ def groups(cards: Sequence[Card], services: Sequence[str | None]) -> Iterator[Gr
             rule=RULES.get(rule),
             cards=tuple(members),
             kinds=kinds_of(members),
+            about=prose(RULES[rule].explanation) if rule in RULES else (),
             fix=fixes.pop() if len(fixes) == 1 else "",
             open=not settled and len(cards) < FOLDED_FROM,
         )
+
+
+def prose(explanation: str) -> tuple[tuple[str, ...], ...]:
+    r"""Return the paragraphs of an explanation, each as text and code in turn.
+
+    >>> prose("Reads ``a``.\n\nNever\nb.")
+    (('Reads ', 'a', '.'), ('Never b.',))
+    """
+    paragraphs = (" ".join(text.split()) for text in explanation.split("\n\n"))
+    return tuple(tuple(text.split("``")) for text in paragraphs)
 
 
 def rank(cards: Iterable[Card]) -> int:
@@ -257,18 +276,19 @@ def bar_of(label: str, count: Counter[str], kinds: Sequence[str], most: int = 0)
     return Bar(label, tuple(parts), total)
 
 
-def finding_bars(cards: Sequence[Card]) -> Iterator[Bar]:
+def finding_bars(cards: Sequence[Card], services: Sequence[str | None]) -> Iterator[Bar]:
     """Yield for each service how many findings there are to act on, by severity."""
-    count: dict[str, Counter[str]] = {}
+    count: dict[str | None, Counter[str]] = {}
     for card in cards:
         if is_open(card.finding):
             unknown = card.finding.status is Status.UNKNOWN
             kind = "unknown" if unknown else str(card.finding.severity)
-            count.setdefault(card.finding.service or WHOLE_ROM, Counter())[kind] += 1
+            count.setdefault(card.finding.service, Counter())[kind] += 1
     kinds = (*(str(severity) for severity in reversed(Severity)), "unknown")
     most = max((sum(each.values()) for each in count.values()), default=0)
-    for service, each in count.items():
-        yield bar_of(service, each, kinds, most)
+    for service in services:
+        if service in count:
+            yield bar_of(service or WHOLE_ROM, count[service], kinds, most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def why(report: Report) -> str:
             f.suppression is not None and f.suppression.kind == kind for f in report.findings
         )
         if number:
-            parts.append(f"{number} {name}")
+            parts.append(f"{number} {name}" if kind == "waiver" else f"{number} in the baseline")
     return ", ".join(parts)
 
 
