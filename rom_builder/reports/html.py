@@ -160,7 +160,7 @@ def as_html(report: Report, options: Options = PLAIN) -> str:
     )
 
 
-STATUSES = tuple(str(status) for status in WORST_FIRST)
+STATUSES = (*(str(status) for status in WORST_FIRST), "waived")
 ENCRYPTION = ("cleartext", "unsure", "encrypted")
 
 

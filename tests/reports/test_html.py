@@ -133,6 +133,8 @@ def test_charts_say_their_numbers_in_words(full: Report) -> None:
         "b.example.com": "4 encrypted",
         "1 other host": "1 encrypted",
     }
+    requirements = page(full).find_class("bar-numbers")[0]
+    assert words(requirements) == "4 failed 2 unknown 2 passed 1 attested 1 waived"
     for drawing in page(full).find_class("bar-drawing"):
         assert drawing.get("aria-hidden") == "true"
 
