@@ -39,8 +39,6 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SUMMARY = "https://slsa.dev/verification_summary/v1"
 BUILD_TYPE = "urn:rom-builder:build:v1"
-LOCAL_BUILDER = "urn:rom-builder:local"
-"""Who built, where nobody said: some machine."""
 SUFFIX = ".intoto.jsonl"
 MAX_ENVELOPES = 16
 

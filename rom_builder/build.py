@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.ab_pack import verify_places
+from rom_builder.attestations import Artifact, Origin
 from rom_builder.bases import base_of
 from rom_builder.check import check_rom, in_background
 from rom_builder.edits import FileData
@@ -30,6 +31,7 @@ from rom_builder.opening import open_rom
 from rom_builder.pack import missing_sources
 from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
+from rom_builder.proof import Proof, brought_files, write_proof
 from rom_builder.rom import Rom
 from rom_builder.signatures import read_accepted
 from rom_builder.signers.apk import sign_app
@@ -37,6 +39,7 @@ from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
 from rom_builder.signers.signer import CheckedSigner
 from rom_builder.update_certificates import dangers, plan_certificates
+from rom_builder.waivers.apply import NONE, Exceptions
 
 Step = Callable[[str], None]
 SIGNED_ANEW = ("rom.public_keys", "rom.weak_signatures", "rom.verified_boot")
@@ -76,6 +79,8 @@ def build(
     today: date,
     allow_public_key: bool = False,
     replace_otacerts: bool = False,
+    exceptions: Exceptions = NONE,
+    proof: Proof | None = None,
     step: Step = lambda _: None,
 ) -> Built:
     """Write a signed package that meets its policies, or nothing.
@@ -93,6 +98,9 @@ def build(
         allow_public_key: Sign with a publicly known key all the same; the report says so.
         replace_otacerts: Put the certificates of the keys that sign the package and its payload where
             devices look for those that they accept, and take out what endangers them.
+        exceptions: Failures that do not count; a baseline among them makes nothing compliant.
+        proof: Write attestations and a bill of materials beside the package, if the keys have one for
+            attestations; they appear before the package does.
         step: Told what is being done.
 
     Raises:
@@ -106,6 +114,8 @@ def build(
     refuse_unfit(keys.ota)
     step("open")
     rom = open_rom(base)
+    attesting = None if keys.attestation is None else proof
+    base_digest = in_background(lambda: rom.sha256) if attesting else None
     if output.exists() and output.resolve() == base.resolve():
         raise BuildRefused(f"{output} is the base itself", hint="write to another file")
     if base.is_dir() and output.resolve().is_relative_to(base.resolve()):
@@ -126,7 +136,7 @@ def build(
         if kind.is_sealed:
             # Its inner signatures are made while it is packed: it is judged before them, too.
             edited = rom.with_edits(made.edits)
-            before = check_rom(edited, policies, today=today, sha256="")
+            before = check_rom(edited, policies, today=today, sha256="", exceptions=exceptions)
             refuse_unless_compliant(before_signing(before, edited), made, output, rom)
         kind.write(rom, made, keys, file)
         file.flush()
@@ -135,7 +145,9 @@ def build(
         source = FileSource(packed)
         digest = in_background(lambda: signed_digest(source))
         result = open_rom(packed, operations=rom.contents.operations)
-        report = check_rom(result, policies, today=today, notes=made.notes, sha256="")
+        report = check_rom(
+            result, policies, today=today, notes=made.notes, sha256="", exceptions=exceptions
+        )
         refuse_unless_compliant(report, made, output, result)
         step("sign")
         tail = sign_package(source, keys.ota, digest.result())
@@ -149,8 +161,20 @@ def build(
         verify_ota_signature(signed, [keys.ota.certificate], digests)
         if kind.is_ab:
             verify_places(ZipArchive(signed), signed.size)
-    image = replace(report.image, path=str(output), sha256=digests.file.hex())
-    return Built(output, made, replace(report, image=image))
+        image = replace(report.image, path=str(output), sha256=digests.file.hex())
+        report = replace(report, image=image)
+        if attesting is not None and base_digest is not None and keys.attestation is not None:
+            step("attest")
+            origin = Origin(
+                base=Artifact(base.name, base_digest.result()),
+                policies=policies,
+                brought=brought_files(brought),
+                signed_by=keys.fingerprints,
+                builder=attesting.builder,
+                moment=attesting.moment,
+            )
+            write_proof(output, report, result, origin, keys.attestation)
+    return Built(output, made, report)
 
 
 def before_signing(report: Report, rom: Rom) -> Report:

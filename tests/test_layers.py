@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent / "rom_builder"
 ROWS = [
     {"__main__"},
     {"cli"},
-    {"build", "verification", "policy_tests", "notice", "attestations", "sbom"},
-    {"bases"},
+    {"build", "verification", "policy_tests", "notice"},
+    {"proof"},
+    {"bases", "attestations", "sbom"},
     {"ab_pack", "block_pack", "image_pack"},
     {
         "check",

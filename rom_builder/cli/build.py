@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from rom_builder.cli.options import ask, load, policy_option, today
+from rom_builder.cli.options import (
+    ask,
+    exceptions_of,
+    load,
+    moment,
+    policy_option,
+    today,
+    waiver_options,
+)
 from rom_builder.cli.plan import (
     otacerts_option,
     remove_option,
@@ -24,6 +32,8 @@ from rom_builder.cli.reporting import (
 )
 
 REFUSED = 1
+LOCAL_BUILDER = "urn:rom-builder:local"
+"""Who builds where nobody says: some machine."""
 
 
 @click.command()
@@ -45,6 +55,11 @@ REFUSED = 1
 @format_option
 @outputs_option("--report", "the report on the package, refused or not,")
 @no_color_option
+@waiver_options
+@click.option(
+    "--builder-id", default=LOCAL_BUILDER, show_default=True, metavar="URI",
+    help="Who builds, for the attestations.",
+)  # fmt: skip
 @click.option(
     "--allow-public-key", is_flag=True,
     help="Sign even with a publicly known key, never for a release; the report says so.",
@@ -64,6 +79,10 @@ def build(
     form: str,
     outputs: tuple[str, ...],
     no_color: bool,
+    waivers: tuple[Path, ...],
+    no_waivers: bool,
+    strict_waivers: bool,
+    builder_id: str,
     allow_public_key: bool,
 ) -> None:
     """Write a signed OTA package from BASE that meets its policies, or nothing.
@@ -74,7 +93,8 @@ def build(
     written.
 
     The signing profile needs the role ota, avb for a base with verified boot, and apk where the
-    plan adds a resource overlay.
+    plan adds a resource overlay. With the role attestation, a bill of materials and signed statements
+    on where the package came from and which policies it met are written beside it.
 
     Exit code 0: written. 1: refused, the result would not meet its policies. 2: it could not be done.
 
@@ -86,11 +106,13 @@ def build(
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build
     from rom_builder.plan import read_brought
+    from rom_builder.proof import Proof
     from rom_builder.reports.text import printable
     from rom_builder.signers.keyring import open_keyring
 
     targets = targets_of(outputs, "--report")
     loaded = load(policies)
+    exceptions = exceptions_of(waivers, no_waivers, strict_waivers)
     decided = [policy.id for policy in loaded.policies]
     keys = open_keyring(signing, prompt=ask, policies=decided, allow_public_key=allow_public_key)
     try:
@@ -105,6 +127,8 @@ def build(
             today=today(),
             allow_public_key=allow_public_key,
             replace_otacerts=replace_otacerts,
+            exceptions=exceptions,
+            proof=Proof(builder_id, moment()),
             step=lambda name: click.echo(f"{name} ...", err=True),
         )
     except NotCompliant as refused:

@@ -47,12 +47,14 @@ class Keyring:
         own_payload: Signs the payload in it, if not ``ota`` does.
         avb: Sign vbmeta images.
         apk: Signs apps that a build makes.
+        attestation: Signs what is said of the package beside it.
     """
 
     ota: CheckedSigner
     own_payload: CheckedSigner | None = None
     avb: AvbSigners | None = None
     apk: CheckedSigner | None = None
+    attestation: CheckedSigner | None = None
 
     @property
     def payload(self) -> CheckedSigner:
@@ -62,8 +64,18 @@ class Keyring:
     @property
     def signers(self) -> tuple[CheckedSigner, ...]:
         """All of them."""
-        optional = (self.own_payload, *(self.avb.signers if self.avb else ()), self.apk)
+        avb = self.avb.signers if self.avb else ()
+        optional = (self.own_payload, *avb, self.apk, self.attestation)
         return (self.ota, *(signer for signer in optional if signer is not None))
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of the SubjectPublicKeyInfo of each key of the package, by role."""
+        keys = {"ota": self.ota, "payload": self.payload, "apk": self.apk}
+        if isinstance(self.avb, PartitionSigners):
+            keys["avb"] = self.avb.default
+            keys |= {f"avb.{name}": key for name, key in self.avb.by_partition.items()}
+        return {role: spki_sha256(key.public_key) for role, key in keys.items() if key is not None}
 
     @property
     def device_certificates(self) -> tuple[x509.Certificate, ...]:
@@ -80,7 +92,7 @@ class Keyring:
         return tuple(remark for signer in self.signers for remark in signer.remarks)
 
 
-BUILD: tuple[Role, ...] = ("ota", "payload", "avb", "apk")
+BUILD: tuple[Role, ...] = ("ota", "payload", "avb", "apk", "attestation")
 """The roles that a build may sign with."""
 ON_THE_DEVICE: tuple[Role, ...] = ("ota", "payload")
 """The roles whose certificates stand in a device's ``otacerts.zip``."""
@@ -131,6 +143,7 @@ def open_keyring(
         opened.get("payload"),
         PartitionSigners(default, avb) if default or avb else None,
         opened.get(app or ""),
+        opened.get("attestation"),
     )
 
 
