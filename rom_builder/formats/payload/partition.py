@@ -74,7 +74,7 @@ class PartitionImage:
         self._store = OperationStore() if store is None else store
         self.decoded = 0
         self._verified: set[int] = set()
-        self._ahead: dict[int, Future[bytes]] = {}
+        self._ahead: dict[int, Future[None]] = {}
         self._last = len(update.operations)
         self._lock = threading.Lock()
         info = update.new_partition_info
@@ -158,18 +158,18 @@ class PartitionImage:
 
     def _output(self, index: int, start: int, size: int) -> bytes:
         """Return bytes of what an operation gives; its data is compared with its SHA-256 once."""
+        with self._lock:
+            ahead = self._ahead.get(index)
+            if index == self._last + 1:
+                self._decode_ahead(index + 1)
+            self._last = index
+        if ahead is not None:
+            ahead.result()
         if index in self._verified:
             found = self._store.read(self._key(index), start, size)
             if found is not None:
                 return found
-        with self._lock:
-            ahead = self._ahead.pop(index, None)
-            follows = index == self._last + 1
-            self._last = index
-            if follows:
-                self._decode_ahead(index + 1)
-        content = self._decoded(index) if ahead is None else ahead.result()
-        return content[start : start + size]
+        return self._decoded(index)[start : start + size]
 
     def _decode_ahead(self, first: int) -> None:
         """Start to decode the operations from ``first`` on that are not at hand."""
@@ -181,7 +181,16 @@ class PartitionImage:
                 and self._output_size(operation) <= READ_AHEAD
                 and not (index in self._verified and self._key(index) in self._store)
             ):
-                self._ahead[index] = self._store.workers.submit(self._decoded, index)
+                self._ahead[index] = self._store.workers.submit(self._decoded_ahead, index)
+
+    def _decoded_ahead(self, index: int) -> None:
+        try:
+            self._decoded(index)
+        except ImageError:
+            pass  # raised where the operation is read
+        finally:
+            with self._lock:
+                del self._ahead[index]
 
     def _key(self, index: int) -> OperationKey:
         operation = self._operations[index]

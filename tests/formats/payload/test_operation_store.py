@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    image = payload(OperationStore(memory=BLOCK)).partition("system")
+    image = payload(OperationStore(memory=24 * BLOCK)).partition("system")
     for _ in range(2):
         assert image.read_at(0, image.size) == IMAGE
     assert len(IMAGE) < image.decoded <= 2 * len(IMAGE)
