@@ -13,7 +13,7 @@ from rom_builder.formats.folder import Folder
 from rom_builder.formats.payload import OperationStore
 from rom_builder.formats.source import FileSource, Source
 from rom_builder.formats.tar_tree import TarTree, detect_gzip, detect_tar, inflate_gzip
-from rom_builder.formats.tree import NodeKind, Tree
+from rom_builder.formats.tree import NodeKind, Tree, walk_ahead
 from rom_builder.formats.updater_script import UpdaterScript, parse_updater_script
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
@@ -139,6 +139,7 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
     Of two slots the first with files is mounted; a partition that the input also has unpacked is
     not mounted again. Before system-as-root the boot image's ramdisk is the root file system.
     """
+    walk_ahead(partition.tree for partition in contents.partitions.values() if partition.tree)
     mounts: list[Mount] = []
     ramdisks: list[Mount] = []
     used = set(taken)

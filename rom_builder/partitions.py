@@ -108,7 +108,7 @@ def edit_partitions(
             planned = editor(content, changes, wipe=wipe)
             refuse_remains(base[name].path, planned)
             changed[name] = planned.changed
-            contents[name] = copied(planned.apply(content))
+            contents[name] = planned.apply(content)
         except ImageError as error:
             raise error.within(base[name].path) from error
     for name in boots:
@@ -151,11 +151,13 @@ def verify_described(base: Mapping[str, Partition], images: Mapping[str, Source]
     Raises:
         ImageError: An image is not the one that a descriptor speaks of.
     """
+    verified: list[ImageDescriptor] = []
     for name, holder in base.items():
         for item in holder.vbmeta.descriptors if holder.vbmeta else ():
             if not isinstance(item, HashDescriptor | HashtreeDescriptor):
                 continue
-            if item.partition_name in images:
+            if item.partition_name in images and item not in verified:
+                verified.append(item)
                 try:
                     verify_image(images[item.partition_name], item)
                 except ImageError as error:

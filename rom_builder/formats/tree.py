@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from threading import Lock, Thread
 from typing import Protocol
 
 from rom_builder.formats.source import Source
@@ -130,3 +134,45 @@ class Tree(Protocol):
             ImageError: The content is damaged or of a kind that is not understood.
         """
         ...
+
+
+class WalkedOnce(ABC):
+    """A tree that is read by one walk and kept, as reading costs decoding; threads may share it."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] | None = None
+        self._walking = Lock()
+
+    def walk(self) -> Iterator[Node]:
+        """Yield every node below the root, parents before children, each folder sorted by name.
+
+        Damage is noted in ``unread`` and the walk goes on. A node whose attributes are damaged
+        comes without them.
+        """
+        with self._walking:
+            if self._nodes is None:
+                self._nodes = list(self._walk())
+        return iter(self._nodes)
+
+    @abstractmethod
+    def _walk(self) -> Iterator[Node]:
+        """Yield what :meth:`walk` does, read from the image."""
+
+
+def walk_ahead(trees: Iterable[Tree]) -> None:
+    """Start to walk trees, as many at a time as there are processors.
+
+    An interrupt does not wait for the walks. What one of them raises is raised again by whoever walks
+    the tree next.
+    """
+    waiting = [tree for tree in trees if isinstance(tree, WalkedOnce)]
+
+    def run() -> None:
+        with suppress(IndexError):
+            while True:
+                tree = waiting.pop(0)
+                with suppress(Exception):
+                    tree.walk()
+
+    for _ in range(min(len(waiting), os.cpu_count() or 1)):
+        Thread(target=run, daemon=True).start()

@@ -17,7 +17,7 @@ from rom_builder.formats.erofs.inode import (
 from rom_builder.formats.erofs.superblock import Superblock, parse_superblock
 from rom_builder.formats.erofs.xattr import Xattrs
 from rom_builder.formats.source import Source
-from rom_builder.formats.tree import Node, NodeKind, UnreadParts, decoded
+from rom_builder.formats.tree import Node, NodeKind, UnreadParts, WalkedOnce, decoded
 
 # Linux's PATH_MAX: no program reaches a longer path or follows a longer target.
 _MAX_PATH_SIZE = 4096
@@ -27,7 +27,7 @@ _MAX_PATH_SIZE = 4096
 _FOLDER_RATIO = 4
 
 
-class Erofs:
+class Erofs(WalkedOnce):
     """The files of an EROFS image, read lazily from the image.
 
     Names and symlink targets that are not UTF-8 keep their bytes through ``surrogateescape``.
@@ -38,6 +38,7 @@ class Erofs:
     """
 
     def __init__(self, image: Source, superblock: Superblock) -> None:
+        super().__init__()
         self.superblock = superblock
         self.unread = UnreadParts()
         self._image = image
@@ -57,7 +58,7 @@ class Erofs:
         """Return the root folder, which a walk leaves out."""
         return self._node("", self._root)
 
-    def walk(self) -> Iterator[Node]:
+    def _walk(self) -> Iterator[Node]:
         root = self._root
         walk = _Walk(self._image.size * _FOLDER_RATIO)
         walk.reached.add(root.nid)

@@ -14,7 +14,7 @@ from rom_builder.formats.ext4.superblock import ROOT_INODE, Superblock, read_sup
 from rom_builder.formats.ext4.volume import Volume
 from rom_builder.formats.ext4.xattr import AttributeReader, Attributes
 from rom_builder.formats.source import BytesSource, Pieces, Source
-from rom_builder.formats.tree import Node, NodeKind, Unread, UnreadParts, decoded
+from rom_builder.formats.tree import Node, NodeKind, Unread, UnreadParts, WalkedOnce, decoded
 
 _NAMES_LIMIT = 1 << 20  # names in one walk; a ROM has some ten thousand
 _PATH_LIMIT = 4096  # PATH_MAX of Linux
@@ -31,7 +31,7 @@ class _Walk:
     inodes: set[int] = field(default_factory=lambda: {ROOT_INODE})
 
 
-class Ext4:
+class Ext4(WalkedOnce):
     """The files of an ext2, ext3 or ext4 image; made by :func:`open_ext4`.
 
     Names, labels and link targets that are not UTF-8 keep their bytes as surrogates
@@ -43,6 +43,7 @@ class Ext4:
     """
 
     def __init__(self, source: Source, superblock: Superblock) -> None:
+        super().__init__()
         self.superblock = superblock
         self.unread = UnreadParts()
         self._volume = Volume(source, superblock)
@@ -62,12 +63,7 @@ class Ext4:
         inode = self.inode(ROOT_INODE)
         return self._node("", inode, self._attributes.read(inode))
 
-    def walk(self) -> Iterator[Node]:
-        """Yield every node below the root, parents before children, each folder sorted by name.
-
-        Damage is noted in ``unread`` and the walk goes on. A node whose attributes are damaged
-        comes without them.
-        """
+    def _walk(self) -> Iterator[Node]:
         walk = _Walk(blocks_left=self.superblock.block_count)
         stack = [iter(self._entries_at("", ROOT_INODE, walk))]
         while stack:

@@ -12,7 +12,7 @@ from rom_builder.formats.squashfs.inode import Inode, read_content, read_inode
 from rom_builder.formats.squashfs.metadata import Cursor, Volume
 from rom_builder.formats.squashfs.superblock import Superblock, read_superblock
 from rom_builder.formats.squashfs.xattr import AttributeReader
-from rom_builder.formats.tree import Node, NodeKind, Unread, UnreadParts, decoded
+from rom_builder.formats.tree import Node, NodeKind, Unread, UnreadParts, WalkedOnce, decoded
 
 _NAMES_LIMIT = 1 << 20  # names in one walk; a ROM has some ten thousand
 _PATH_LIMIT = 4096  # PATH_MAX of Linux
@@ -34,7 +34,7 @@ class _Walk:
     numbers: set[int] = field(default_factory=set)
 
 
-class Squashfs:
+class Squashfs(WalkedOnce):
     """The files of a SquashFS image; made by :func:`open_squashfs`.
 
     Names, labels and link targets that are not UTF-8 keep their bytes as surrogates
@@ -46,6 +46,7 @@ class Squashfs:
     """
 
     def __init__(self, source: Source, superblock: Superblock) -> None:
+        super().__init__()
         self.superblock = superblock
         self.unread = UnreadParts()
         self._volume = Volume(source, superblock)
@@ -64,12 +65,7 @@ class Squashfs:
         inode = read_inode(self._volume, self.superblock.root)
         return self._node("", inode, self._read_attributes(inode))
 
-    def walk(self) -> Iterator[Node]:
-        """Yield every node below the root, parents before children, each folder sorted by name.
-
-        Damage is noted in ``unread`` and the walk goes on. A node whose attributes are damaged
-        comes without them.
-        """
+    def _walk(self) -> Iterator[Node]:
         walk = _Walk()
         stack: list[Iterator[tuple[str, int, int]]] = []
         try:
