@@ -200,12 +200,7 @@ class PathsTo:
     def _starts(self, component: Component) -> Iterator[tuple[Site, str]]:
         """Yield where the app has the system start a component of its own."""
         uses = self._scope.uses
-        starting = {
-            site.method
-            for key, sites in uses.calls.items()
-            if key.partition("->")[2].partition("(")[0] in STARTS
-            for _, site in sites
-        }
+        starting = uses.methods_calling(STARTS)
         for site in uses.classes.get(component.name, ()):
             if site.method in starting:
                 yield site, "by its class"

@@ -334,11 +334,23 @@ class Uses:
         self.fields: dict[str, list[Site]] = defaultdict(list)
         self.by_method: dict[str, list[tuple[int, MemberRef | str]]] = {}
         self.slots: set[str] = set()
+        self._calling: dict[tuple[str, ...], frozenset[str]] = {}
         codes = INVOKES | {
             CONST_STRING, CONST_STRING_JUMBO, CONST_CLASS, NEW_INSTANCE, SGET_OBJECT,
         }  # fmt: skip
         for body in scope.bodies.values():
             self._read(body, codes | SLOT_CALLS if body.unit.dex.optimised else codes)
+
+    def methods_calling(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Return the methods that call any method of these names, whoever's it is."""
+        if names not in self._calling:
+            self._calling[names] = frozenset(
+                site.method
+                for key, sites in self.calls.items()
+                if key.partition("->")[2].partition("(")[0] in names
+                for _, site in sites
+            )
+        return self._calling[names]
 
     def _read(self, body: Body, codes: frozenset[int]) -> None:
         ids = body.unit.ids

@@ -20,7 +20,7 @@ A string is its length in UTF-16 code units (ULEB128), modified UTF-8, and a zer
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -28,7 +28,7 @@ from struct import unpack_from
 from typing import overload
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.mutf8 import decode_mutf8, utf16_length
+from rom_builder.formats.mutf8 import decode_mutf8, encode_mutf8, utf16_length
 
 _MAGIC = re.compile(rb"dex\n(035|036|037|038|039|040|041)\0")
 _HEADER_SIZE = 0x70
@@ -124,13 +124,35 @@ class DexStrings(Sequence[str]):
             else:
                 return
 
-    def indexes_at(self, offset: int) -> Iterator[int]:
-        """Yield the index of every entry of the table that names the string at ``offset``."""
-        index = -1
-        with suppress(ValueError):
-            while True:
-                index = self._offsets.index(offset, index + 1)
-                yield index
+    def indexes_of(self, text: str) -> Iterator[int]:
+        """Yield the index of every entry of the table that names a string, by its bytes alone.
+
+        Raises:
+            ImageError: The string table is damaged.
+        """
+        needle = encode_mutf8(text) + b"\0"
+        length = _uleb128(utf16_length(text))
+        position = -1
+        while (position := self._data.find(needle, position + 1)) >= 0:
+            start = position - len(length)
+            if self._data.startswith(length, max(start, 0)):
+                rank = bisect_left(self._starts, start)
+                if rank < len(self._starts) and self._starts[rank] == start:
+                    yield from self._indexes_at(start)
+
+    def _indexes_at(self, offset: int) -> Sequence[int]:
+        first, last = bisect_left(self._starts, offset), bisect_right(self._starts, offset)
+        if all(self._offsets[index] == offset for index in range(first, last)):
+            return range(first, last)
+        return self._by_offset[offset]
+
+    @cached_property
+    def _by_offset(self) -> dict[int, list[int]]:
+        """Indexes by offset, for tables that do not ascend."""
+        found: dict[int, list[int]] = {}
+        for index, offset in enumerate(self._offsets):
+            found.setdefault(offset, []).append(index)
+        return found
 
     @cached_property
     def _offsets(self) -> tuple[int, ...]:
@@ -181,6 +203,14 @@ class DexStrings(Sequence[str]):
                 offset=start,
             )
         return text
+
+
+def _uleb128(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*found, value))
 
 
 def parse_dex(data: bytes) -> Dex:

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.dex import Dex
-from rom_builder.formats.mutf8 import encode_mutf8
 
 MAX_PARAMETERS = 255
 """Registers that a call can pass (``invoke-*/range`` counts them in one byte)."""
@@ -195,12 +194,8 @@ class DexIds:
         Raises:
             ImageError: The string table is damaged.
         """
-        if not texts:
-            return
-        pattern = re.compile(b"|".join(re.escape(encode_mutf8(text)) for text in sorted(texts)))
-        for offset, text in self.dex.strings.find(pattern):
-            if text in texts:
-                yield from self.dex.strings.indexes_at(offset)
+        for text in sorted(texts):
+            yield from self.dex.strings.indexes_of(text)
 
 
 def type_list(data: bytes, offset: int, limit: int) -> tuple[int, ...]:

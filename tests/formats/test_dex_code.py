@@ -4,7 +4,7 @@ import random
 import re
 import subprocess
 from pathlib import Path
-from struct import pack, pack_into
+from struct import pack, pack_into, unpack_from
 
 import pytest
 
@@ -210,3 +210,21 @@ def test_damage_raises_image_error_and_nothing_else(name: str) -> None:
     for size in range(0, len(whole), 37):
         with pytest.raises(ImageError):
             read_all(whole[:size])
+
+
+def test_strings_are_found_in_any_order_and_each_time() -> None:
+    whole = bytearray(SWITCH)
+    count, table = unpack_from("<2I", whole, 0x38)
+    offsets = unpack_from(f"<{count}I", whole, table)
+    ids = DexIds(parse_dex(SWITCH))
+    (at,) = ids.string_indexes(frozenset(("externalId",)))
+    assert list(ids.string_indexes(frozenset(("xternalId", "externalI")))) == []
+    turned = tuple(reversed(offsets))
+    pack_into(f"<{count}I", whole, table, *turned)
+    assert list(DexIds(parse_dex(bytes(whole))).string_indexes(frozenset(("externalId",)))) == [
+        count - 1 - at
+    ]
+    twice = (*offsets[:-1], offsets[at])
+    pack_into(f"<{count}I", whole, table, *twice)
+    found = DexIds(parse_dex(bytes(whole))).string_indexes(frozenset(("externalId",)))
+    assert list(found) == [at, count - 1]
