@@ -54,6 +54,7 @@ def _constant(service: str, scope: Scope, name: str, body: Body, step: Step) -> 
 def call_with(body: Body, address: int) -> Instruction | None:
     """Return the first call that takes the string at an address, None if it goes elsewhere first."""
     register: int | None = None
+    body.unit.spend(len(body.code.units))
     for each in body.code.instructions:
         if each.address == address:
             register = each.registers[0]

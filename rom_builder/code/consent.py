@@ -94,6 +94,10 @@ class PathsTo:
         here = Step(f"{body.title} gets here", body.place(addresses[0]))
         self._queue.append((body, addresses, (here,)))
         self._work_off(found)
+        for unclear in self._gates.unclear if found.path else ():
+            found.path = None
+            what = f"{unclear.title} may ask for consent: its paths are too many"
+            found.unknown[Step(what, unclear.place())] = None
         return found
 
     def _work_off(self, found: Findings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 
 from rom_builder.code.programs import Body
@@ -18,6 +19,12 @@ _CAN_THROW = re.compile(
     r"invoke|execute|throw|new-|check-cast|instance-of|monitor|[ais]get|[ais]put|array-length|fill"
     r"|const-class|const-string|div-int|rem-int|div-long|rem-long"
 )
+
+
+MAX_EDGES = 1_000_000
+"""Ways between instructions of one method, exceptions included."""
+MAX_HELD = 1_000_000
+"""Values that are held at all instructions of one method together."""
 
 
 @lru_cache(maxsize=512)
@@ -44,22 +51,34 @@ def can_throw(name: str) -> bool:
 class Graph:
     """Where control goes from each instruction of a method.
 
+    Attributes:
+        edges: How many ways there are.
+
     Raises:
-        ImageError: The code is damaged: a branch leaves it or lands inside an instruction.
+        ImageError: The code is damaged: a branch leaves it or lands inside an instruction; or it
+            branches beyond measure.
     """
 
     def __init__(self, code: Code) -> None:
         self.code = code
+        self.edges = 0
         self.at = {each.address: each for each in code.instructions}
         self._handlers: dict[int, tuple[int, ...]] = {}
+        addresses = list(self.at)
         for guarded in code.guarded:
-            landing = tuple(address for address, _ in guarded.handlers)
-            for each in code.instructions:
-                if guarded.start <= each.address < guarded.end and can_throw(each.name):
-                    self._handlers[each.address] = landing
-        self.next = {each.address: self._after(each) for each in code.instructions}
+            landing = tuple(dict.fromkeys(address for address, _ in guarded.handlers))
+            first = bisect_left(addresses, guarded.start)
+            for address in addresses[first : bisect_left(addresses, guarded.end, first)]:
+                if can_throw(self.at[address].name):
+                    self._handlers[address] = landing
+        self.next: dict[int, tuple[int, ...]] = {}
         for each in code.instructions:
-            for address in (*self.next[each.address], *self.handlers(each.address)):
+            after = self.next[each.address] = self._after(each)
+            landing = self.handlers(each.address)
+            self.edges += len(after) + len(landing)
+            if self.edges > MAX_EDGES:
+                raise ImageError("a method branches too often", offset=code.offset)
+            for address in (*after, *landing):
                 if address not in self.at:
                     place = code.byte_offset(each.address)
                     raise ImageError(f"control goes to unit {address}, where none is", offset=place)
@@ -76,11 +95,25 @@ class Graph:
         elif each.name.startswith("if-"):
             after = (each.address + each.size, each.target)
         elif each.name.endswith("-switch"):
-            after = (each.address + each.size, *dict.fromkeys(self.code.targets(each)))
+            cases = self.code.targets(each)
+            self.edges += len(cases)
+            after = (each.address + each.size, *dict.fromkeys(cases))
         else:
             after = (each.address + each.size,)
         # Padding before a table falls through into it, in code that is never reached.
         return tuple(address for address in after if address in self.at or each.name != "nop")
+
+
+def graph_of(body: Body) -> Graph:
+    """Return where control goes in a method, and count that work.
+
+    Raises:
+        ImageError: The code is damaged or too complex.
+    """
+    body.unit.spend(len(body.code.units))
+    graph = Graph(body.code)
+    body.unit.spend(graph.edges)
+    return graph
 
 
 def constants_at(body: Body, address: int) -> dict[int, int]:
@@ -89,13 +122,15 @@ def constants_at(body: Body, address: int) -> dict[int, int]:
     Raises:
         ImageError: The code is damaged.
     """
-    graph = Graph(body.code)
+    graph = graph_of(body)
     held: dict[int, dict[int, int]] = {0: {}}
-    queue = [0]
+    queue = [0] if graph.at else []
+    size = 0
     while queue:
         at = queue.pop()
         each = graph.at[at]
         then = dict(held[at])
+        body.unit.spend(len(then) + 1)
         if each.registers and defines(each.name):
             value: int | None = None
             if each.name.startswith("const") and "-" not in each.name.partition("/")[0]:
@@ -110,6 +145,9 @@ def constants_at(body: Body, address: int) -> dict[int, int]:
             known = held.get(after)
             merged = then if known is None else dict(known.items() & then.items())
             if known != merged:
+                size += len(merged)
+                if size > MAX_HELD:
+                    raise ImageError("a method holds too many values", offset=body.code.offset)
                 held[after] = merged
                 queue.append(after)
     return held.get(address, {})

@@ -30,6 +30,7 @@ class Gates:
 
     Attributes:
         methods: Key of each method that is a gate, and which of the profile's gates it is.
+        unclear: Methods that may be gates but have too many paths to tell.
     """
 
     def __init__(self, scope: Scope, gates: Sequence[Gate]) -> None:
@@ -40,6 +41,7 @@ class Gates:
         self._budget = MAX_STATES_OF_APP
         self._walkers: dict[str, Walker] = {}
         self.methods: dict[str, int] = {}
+        self.unclear: list[Body] = []
         self._fields: dict[str, int] = {}
         self._find()
         self._fields = self._find_fields()
@@ -151,6 +153,9 @@ class Gates:
     def _can_refuse(self, body: Body) -> bool:
         """Say whether a method that reads a setting does not answer yes whatever it reads."""
         walk = self.walk(body, (), frozenset(range(len(self._gates))))
+        if not walk.complete:
+            self.unclear.append(body)
+            return False
         constant = [v for v in walk.returns if isinstance(v, int)]
         yes = any(constant) or NONZERO in walk.returns
         if walk.asked:
@@ -177,6 +182,8 @@ class Gates:
         gates = {value.gate for value in answers if isinstance(value, Answer) and not value.negated}
         plain = all(isinstance(value, Answer) and not value.negated for value in answers)
         gates |= {gate for gate, _ in walk.asked}
+        if not walk.complete:
+            self.unclear.append(body)
         return gates.pop() if walk.complete and plain and len(gates) == 1 else None
 
 

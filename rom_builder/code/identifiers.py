@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rom_builder.code.flow import Graph, defines
+from rom_builder.code.flow import defines, graph_of
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, Scope
 from rom_builder.code_facts import DataRead, Step
@@ -18,6 +18,9 @@ from rom_builder.formats.dex_instructions import Instruction
 
 DEPTH = 3
 """Calls from the method with the sink that are followed into the app."""
+
+MAX_STEPS = 500
+"""Instructions after a call in which its result is followed."""
 
 _TELEPHONY = "android.telephony.TelephonyManager"
 _CELL = "android.telephony.gsm.GsmCellLocation", "android.telephony.cdma.CdmaCellLocation"
@@ -137,10 +140,10 @@ def _reads(scope: Scope, body: Body, sources: Sources) -> Iterator[tuple[str, st
 
 def _hashed(scope: Scope, body: Body, call: Instruction, sources: Sources) -> str:
     """Return what the result of a call is passed through before the method uses it otherwise."""
-    graph = Graph(body.code)
+    graph = graph_of(body)
     held: set[int] = set()
     at, result_held = call.address + call.size, True
-    for _ in range(len(graph.at)):
+    for _ in range(MAX_STEPS):
         each = graph.at.get(at)
         if each is None or not (held or result_held):
             return ""

@@ -15,8 +15,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from rom_builder.code.flow import Graph, defines, is_wide
+from rom_builder.code.flow import MAX_HELD, defines, graph_of, is_wide
 from rom_builder.code.programs import Body
+from rom_builder.errors import ImageError
 from rom_builder.formats.dex_instructions import Instruction
 
 MAX_STATES = 20_000
@@ -121,7 +122,8 @@ class Walker:
         field: Callable[[int], int | None] = lambda _: None,
     ) -> None:
         self.code = body.code
-        self.graph = Graph(body.code)
+        self.graph = graph_of(body)
+        self._spend = body.unit.spend
         self._judge = judge
         self._string = string
         self._field = field
@@ -154,11 +156,14 @@ class Walker:
         start: tuple[int, frozenset[tuple[object, Value]]] = (0, frozenset((given or {}).items()))
         seen = {start}
         queue = [start]
+        held = 0
         for state in queue:
-            if len(queue) > limit:
+            address, facts = state
+            held += len(facts)
+            if len(queue) > limit or held > MAX_HELD:
                 found.complete = False
                 break
-            address, facts = state
+            self._spend(len(facts) + 1)
             if address in wanted:
                 found.reached.add(address)
             known: Known = dict(facts)  # type: ignore[arg-type]
@@ -351,6 +356,7 @@ class Walker:
             for after in (*following, *self.graph.handlers(address)):
                 before[after].append(address)
         queue = list(reversed(self.code.instructions))
+        held = 0
         for each in queue:
             out: set[int] = set()
             for after in self.graph.next[each.address]:
@@ -363,7 +369,11 @@ class Walker:
             for landing in self.graph.handlers(each.address):
                 out |= live[landing]
             new = out | set(used)
+            self._spend(len(new) + 1)
             if new != live[each.address]:
+                held += len(new) - len(live[each.address])
+                if held > MAX_HELD:
+                    raise ImageError("a method holds too many values", offset=self.code.offset)
                 live[each.address] = new
                 queue += [self.graph.at[address] for address in before[each.address]]
         return live

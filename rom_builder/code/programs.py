@@ -20,6 +20,10 @@ from rom_builder.formats.zip import ZipArchive
 from rom_builder.packages import Apk
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
+WORK, WORK_PER_BYTE = 1_000_000, 5
+"""Instructions, and values held at them, that are looked at in one DEX file: so many, and so many for
+each of its bytes. Real ones take about half a step a byte."""
+
 DEX_ENTRY = re.compile(r"classes\d*\.dex")
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml).
@@ -62,6 +66,30 @@ class Unit:
         self.ids = DexIds(dex)
         self.classes = DexClasses(self.ids)
         self.operations = OPTIMISED if dex.optimised else OPERATIONS
+        self._work = WORK + WORK_PER_BYTE * len(dex.data)
+        self._parsed = 0
+
+    def spend(self, work: int) -> None:
+        """Count work on this file's code.
+
+        Raises:
+            ImageError: It is more than any honest code takes.
+        """
+        self._work -= work
+        if self._work < 0:
+            raise ImageError("following its code takes too long", path=self.name)
+
+    def parse(self, offset: int) -> Code:
+        """Return the code at an offset.
+
+        Raises:
+            ImageError: It is damaged, or methods share so much code that it exceeds the file.
+        """
+        code = parse_code(self.dex.data, offset, self.operations)
+        self._parsed += len(code.units)
+        if self._parsed > len(self.dex.data):
+            raise ImageError("its methods have more code than the file can hold", path=self.name)
+        return code
 
 
 class Body:
@@ -87,9 +115,7 @@ class Body:
             ImageError: It is damaged.
         """
         if self._code is None:
-            self._code = parse_code(
-                self.unit.dex.data, self.method.code_offset, self.unit.operations
-            )
+            self._code = self.unit.parse(self.method.code_offset)
         return self._code
 
     def place(self, address: int = 0) -> Location:

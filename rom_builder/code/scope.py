@@ -60,6 +60,10 @@ class Scope:
         own = {id(unit) for unit in program.units}
         self.own = frozenset(name for name, (unit, _) in self.defined.items() if id(unit) in own)
 
+    def _spend(self, work: int) -> None:
+        """Count work on the app's hierarchy of classes."""
+        self.program.units[0].spend(work)
+
     @cached_property
     def bodies(self) -> dict[str, Body]:
         """The app's methods that have code, by key."""
@@ -150,9 +154,11 @@ class Scope:
             found = self.resolve(ref)
             known = [found] if found else []
             if virtual:
+                below = self.subtypes(ref.owner)
+                self._spend(len(below))
                 known += [
                     f"{child}->{ref.name}{ref.signature}"
-                    for child in self.subtypes(ref.owner)
+                    for child in below
                     if self.defines(child, ref.name, ref.signature)
                 ]
             self._targets[ref, virtual] = known
@@ -226,9 +232,11 @@ class Scope:
             owners.update(each for each in self.supertypes(ref.owner) if each in self.own)
         elif virtual:
             owners.update(self.supertypes(ref.owner))
+        below = self.subtypes(ref.owner)
+        self._spend(len(below))
         owners.update(
             child
-            for child in self.subtypes(ref.owner)
+            for child in below
             if self.resolve(MemberRef(child, ref.name, ref.signature)) == body.key
         )
         for owner in sorted(owners):
@@ -356,6 +364,7 @@ class Uses:
         ids = body.unit.ids
         made: list[tuple[int, MemberRef | str]] = []
         units = body.code.units
+        body.unit.spend(len(units))
         for address, code, operand in body.code.references(codes):
             site = Site(body.key, address)
             if code in INVOKES:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
-from rom_builder.code.flow import Graph, defines
+from rom_builder.code.flow import MAX_HELD, defines, graph_of
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import INVOKES, STATIC, Scope
+from rom_builder.errors import ImageError
 from rom_builder.findings import Location
 from rom_builder.formats.dex_code import parameter_registers
 from rom_builder.formats.dex_ids import MemberRef, parameters
@@ -170,7 +171,7 @@ class _Evaluation:
         self._evaluator = evaluator
         self._body = body
         self._ids = body.unit.ids
-        self._graph = Graph(body.code)
+        self._graph = graph_of(body)
         self._found = Evaluated()
         self._seen: set[tuple[int, str, int]] = set()
         self._start: State = {}
@@ -181,6 +182,7 @@ class _Evaluation:
     def run(self) -> Evaluated:
         states: dict[int, State] = {0: self._start}
         visits: dict[int, int] = {}
+        size = 0
         queue = [0] if self._graph.at else []
         while queue:
             address = queue.pop()
@@ -188,10 +190,15 @@ class _Evaluation:
                 continue
             visits[address] = visits.get(address, 0) + 1
             each = self._graph.at[address]
+            self._body.unit.spend(len(states[address]) + 1)
             then = self._apply(each, dict(states[address]))
             for after in (*self._graph.handlers(address), *self._graph.next[address]):
                 merged = self._merged(states.get(after), then)
                 if merged != states.get(after):
+                    size += len(merged)
+                    if size > MAX_HELD:
+                        place = self._body.code.offset
+                        raise ImageError("a method holds too many texts", offset=place)
                     states[after] = merged
                     queue.append(after)
         return self._found

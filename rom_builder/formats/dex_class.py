@@ -130,8 +130,11 @@ class DexClasses:
         reader = _Leb128(self._data, each.data_offset)
         for count in self._member_counts(reader)[1]:
             index = 0
-            for _ in range(count):
-                index += reader.unsigned()
+            for number in range(count):
+                step = reader.unsigned()
+                if number and not step:
+                    raise ImageError("a class lists a method twice", offset=reader.offset)
+                index += step
                 access, code = reader.unsigned(), reader.unsigned()
                 ref = self.ids.method(index)
                 if ref.owner != each.name:

@@ -163,10 +163,14 @@ def parse_code(data: bytes, offset: int, operations: Operations = OPERATIONS) ->
 def _guarded(data: bytes, start: int, tries: int, size: int) -> Iterable[Guarded]:
     lists = start + 8 * tries
     known: dict[int, tuple[tuple[int, int], ...]] = {}
+    before = 0
     for at in range(start, lists, 8):
         first, count, relative = unpack_from("<IHH", data, at)
         if first + count > size:
             raise ImageError("an exception range runs past the code", offset=at)
+        if first < before:
+            raise ImageError("exception ranges overlap or are out of order", offset=at)
+        before = first + count
         if relative not in known:
             known[relative] = _handlers(data, lists + relative, size)
         yield Guarded(first, first + count, known[relative])
