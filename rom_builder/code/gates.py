@@ -40,12 +40,14 @@ class Gates:
         self._strings = {gate.string: i for i, gate in enumerate(gates) if gate.string}
         self._budget = MAX_STATES_OF_APP
         self._walkers: dict[str, Walker] = {}
+        self._walks: dict[tuple[object, ...], Walk] = {}
         self.methods: dict[str, int] = {}
         self.unclear: list[Body] = []
         self._fields: dict[str, int] = {}
         self._find()
         self._fields = self._find_fields()
         self._walkers.clear()
+        self._walks.clear()
 
     @cached_property
     def anchors(self) -> dict[int, list[Site]]:
@@ -65,6 +67,9 @@ class Gates:
             ImageError: The code is damaged.
         """
         self._only = only
+        asked = body.key, tuple(targets), only, len(self.methods)
+        if asked in self._walks:
+            return self._walks[asked]
         walker = self._walkers.get(body.key)
         if walker is None:
             ids = body.unit.ids
@@ -77,6 +82,7 @@ class Gates:
             self._walkers[body.key] = walker
         walk = walker.walk(targets, min(MAX_STATES, self._budget))
         self._budget -= walk.states
+        self._walks[asked] = walk
         return walk
 
     def _field_in(self, body: Body) -> Callable[[int], int | None]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from rom_builder.code.programs import Body, Program, Unit
 from rom_builder.formats.dex_class import ClassDef
+from rom_builder.formats.dex_code import code_size, scan_code
 from rom_builder.formats.dex_ids import MemberRef, dotted
 
 CONST_STRING, CONST_STRING_JUMBO, CONST_CLASS, NEW_INSTANCE = 0x1A, 0x1B, 0x1C, 0x22
@@ -32,6 +33,9 @@ CALLBACKS = frozenset((
 """Methods that the platform calls by convention, besides those that begin with ``on``."""
 MAX_DEPTH = 64
 """Superclasses that are followed; a longer chain is a circle."""
+
+MAX_ABOVE = 1000
+"""Classes and interfaces above one class that are looked at."""
 
 
 class Site(NamedTuple):
@@ -57,6 +61,7 @@ class Scope:
                 for name, definition in unit.classes.by_name.items():
                     self.defined.setdefault(name, (unit, definition))
         self._targets: dict[tuple[MemberRef, bool], list[str]] = {}
+        self._above: dict[str, list[str]] = {}
         own = {id(unit) for unit in program.units}
         self.own = frozenset(name for name, (unit, _) in self.defined.items() if id(unit) in own)
 
@@ -84,32 +89,40 @@ class Scope:
 
     def bodies_of(self, owner: str) -> dict[str, Body]:
         """Return the methods with code of one class, by key."""
-        if owner not in self._library_bodies:
+        if owner not in self._by_class:
             unit, definition = self.defined[owner]
-            self._library_bodies[owner] = {
+            self._by_class[owner] = {
                 method.ref.key: Body(unit, method)
                 for method in unit.classes.methods_of(definition)
                 if method.code_offset
             }
-        return self._library_bodies[owner]
+        return self._by_class[owner]
 
     @cached_property
-    def _library_bodies(self) -> dict[str, dict[str, Body]]:
-        return {}
+    def _by_class(self) -> dict[str, dict[str, Body]]:
+        """Methods by class and key: those of the app, and of libraries as they are asked for."""
+        found: dict[str, dict[str, Body]] = {owner: {} for owner in self.own}
+        for key, body in self.bodies.items():
+            found[body.method.ref.owner][key] = body
+        return found
 
     def supertypes(self, name: str) -> list[str]:
         """Return every class and interface above a class, foreign ones included, nearest first."""
-        found: dict[str, None] = {}
-        queue = [name]
-        for each in queue:
-            entry = self.defined.get(each)
-            if entry is None or len(queue) > 1000:
-                continue
-            for parent in (entry[1].superclass, *entry[1].interfaces):
-                if parent and parent not in found and parent != name:
-                    found[parent] = None
-                    queue.append(parent)
-        return list(found)
+        known = self._above.get(name)
+        if known is None:
+            found: dict[str, None] = {}
+            queue = [name]
+            for each in queue:
+                entry = self.defined.get(each)
+                if entry is None or len(queue) > MAX_ABOVE:
+                    continue
+                for parent in (entry[1].superclass, *entry[1].interfaces):
+                    if parent and parent not in found and parent != name:
+                        found[parent] = None
+                        queue.append(parent)
+            self._spend(len(queue))
+            known = self._above[name] = list(found)
+        return known
 
     @cached_property
     def _children(self) -> dict[str, list[str]]:
@@ -346,8 +359,11 @@ class Uses:
         codes = INVOKES | {
             CONST_STRING, CONST_STRING_JUMBO, CONST_CLASS, NEW_INSTANCE, SGET_OBJECT,
         }  # fmt: skip
+        self._of_ref: dict[MemberRef, list[tuple[int, Site]]] = defaultdict(list)
         for body in scope.bodies.values():
             self._read(body, codes | SLOT_CALLS if body.unit.dex.optimised else codes)
+        for ref, sites in self._of_ref.items():
+            self.calls[ref.key] += sites
 
     def methods_calling(self, names: tuple[str, ...]) -> frozenset[str]:
         """Return the methods that call any method of these names, whoever's it is."""
@@ -361,20 +377,21 @@ class Uses:
         return self._calling[names]
 
     def _read(self, body: Body, codes: frozenset[int]) -> None:
-        ids = body.unit.ids
+        unit, key = body.unit, body.key
+        ids, data, offset = unit.ids, unit.dex.data, body.method.code_offset
         made: list[tuple[int, MemberRef | str]] = []
-        units = body.code.units
-        body.unit.spend(len(units))
-        for address, code, operand in body.code.references(codes):
-            site = Site(body.key, address)
+        unit.spend(code_size(data, offset))
+        for address, code, operand in scan_code(data, offset, codes, unit.operations):
+            site = Site(key, address)
             if code in INVOKES:
                 ref = ids.method(operand)
-                self.calls[ref.key].append((code, site))
+                self._of_ref[ref].append((code, site))
                 made.append((code, ref))
             elif code == CONST_STRING:
                 self.strings[ids.string(operand)].append(site)
             elif code == CONST_STRING_JUMBO:
-                self.strings[ids.string(operand | units[address + 2] << 16)].append(site)
+                high = body.code.units[address + 2]
+                self.strings[ids.string(operand | high << 16)].append(site)
             elif code == NEW_INSTANCE:
                 kind = ids.type(operand)
                 self.creations[kind].append(site)
@@ -384,5 +401,5 @@ class Uses:
             elif code == SGET_OBJECT:
                 self.fields[ids.field(operand).key].append(site)
             else:
-                self.slots.add(body.key)
-        self.by_method[body.key] = made
+                self.slots.add(key)
+        self.by_method[key] = made

@@ -136,6 +136,29 @@ class _placed:  # noqa: N801 - reads as a phrase: with _placed(offset)
             error.offset += self._offset + 16
 
 
+def scan_code(
+    data: bytes, offset: int, codes: frozenset[int], operations: Operations = OPERATIONS
+) -> Iterator[tuple[int, int, int]]:
+    """Yield address, operation code and 16-bit operand of some instructions of a code item.
+
+    The same as :meth:`Code.references`, at a fraction of the time; handlers are not looked at.
+
+    Raises:
+        ImageError: The code does not fit the file, or an operation is unknown or cut off.
+    """
+    if offset < 0x70 or offset > len(data) - 16:
+        raise ImageError("code lies outside the file", offset=offset)
+    (size,) = unpack_from("<I", data, offset + 12)
+    if size > MAX_UNITS or offset + 16 + 2 * size > len(data):
+        raise ImageError(f"code of {size} units does not fit", offset=offset)
+    return operations.scanner(codes).scan(data, offset + 16, size)
+
+
+def code_size(data: bytes, offset: int) -> int:
+    """Return the units of the code item at an offset, 0 if it lies outside the file."""
+    return unpack_from("<I", data, offset + 12)[0] if 0 <= offset <= len(data) - 16 else 0
+
+
 def parse_code(data: bytes, offset: int, operations: Operations = OPERATIONS) -> Code:
     """Read the code item at ``offset``; instructions are decoded when they are asked for.
 

@@ -12,8 +12,9 @@ on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, An
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from struct import pack, unpack
+from struct import pack, unpack, unpack_from
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
@@ -62,6 +63,13 @@ class Operations(dict[int, Operation]):
             for index, name in enumerate(names):
                 self[int(start, 16) + index] = Operation(name, form)
         self.sizes = [int(self[code].format[0]) if code in self else 0 for code in range(256)]
+        self._scanners: dict[frozenset[int], Scanner] = {}
+
+    def scanner(self, codes: frozenset[int]) -> Scanner:
+        """Return what finds the instructions with some operation codes."""
+        if codes not in self._scanners:
+            self._scanners[codes] = Scanner(self, codes)
+        return self._scanners[codes]
 
 
 def _arithmetic() -> str:
@@ -174,17 +182,22 @@ def payload_size(units: Sequence[int], address: int) -> int:
     Raises:
         ImageError: It runs past the end of the code; the offset counts from its start.
     """
-    kind = units[address]
-    size = 0
-    if kind in (PACKED_SWITCH, SPARSE_SWITCH):
-        count = units[address + 1] if address + 1 < len(units) else len(units)
-        size = 4 + 2 * count if kind == PACKED_SWITCH else 2 + 4 * count
-    elif kind == ARRAY_DATA:
-        width, low, high = (*units[address + 1 : address + 4], 0, 0, 0)[:3]
-        size = 4 + ((low | high << 16) * width + 1) // 2
+    size = _table_size(units[address : address + 4], len(units) - address)
     if address + size > len(units):
         raise ImageError("a table in the code runs past its end", offset=2 * address)
     return size
+
+
+def _table_size(head: Sequence[int], left: int) -> int:
+    """Return the units of the table with these first units, 0 if it is none; ``left`` are there."""
+    kind = head[0]
+    if kind in (PACKED_SWITCH, SPARSE_SWITCH):
+        count = head[1] if len(head) > 1 else left
+        return 4 + 2 * count if kind == PACKED_SWITCH else 2 + 4 * count
+    if kind == ARRAY_DATA:
+        width, low, high = (*head[1:4], 0, 0, 0)[:3]
+        return 4 + ((low | high << 16) * width + 1) // 2
+    return 0
 
 
 def switch_cases(units: Sequence[int], table: int, origin: int) -> list[tuple[int, int]]:
@@ -227,6 +240,78 @@ def addresses(units: Sequence[int], table: Operations) -> Iterator[tuple[int, in
             raise ImageError(f"operation {code:#04x} is unknown or cut off", offset=2 * address)
         yield address, code
         address += found
+
+
+class Scanner:
+    """Finds the instructions with some operation codes without decoding those between them.
+
+    One expression of :mod:`re` steps over whole instructions, as the operation code alone gives
+    their size; tables inside the code are left to :func:`payload_size`.
+
+    Args:
+        table: What the operation codes mean.
+        codes: Those that are looked for; each has an operand in its second unit.
+    """
+
+    def __init__(self, table: Operations, codes: frozenset[int]) -> None:
+        self._sizes = table.sizes
+        by_size: dict[int, list[int]] = {}
+        for code, size in enumerate(table.sizes):
+            if size and code and code not in codes:
+                by_size.setdefault(size, []).append(code)
+        steps = [
+            b"[%b].{%d}" % (b"".join(b"\\x%02x" % code for code in found), 2 * size - 1)
+            for size, found in by_size.items()
+        ]
+        skip = b"(?:" + b"|".join((*steps, b"\\x00\\x00")) + b"){0,400}"
+        wanted = b"".join(b"\\x%02x" % code for code in sorted(codes))
+        self._skip = re.compile(skip, re.DOTALL)
+        self._hit = re.compile(skip + b"[%b]" % wanted, re.DOTALL)
+
+    def scan(self, data: bytes, start: int, size: int) -> Iterator[tuple[int, int, int]]:
+        """Yield address, operation code and 16-bit operand of each instruction that is looked for.
+
+        Args:
+            data: The file.
+            start: Byte offset of the code.
+            size: Its code units.
+
+        Raises:
+            ImageError: An operation is unknown or cut off; the offset counts from the file's start.
+        """
+        sizes, hit = self._sizes, self._hit.match
+        at, end = start, start + 2 * size
+        while at < end:
+            found = hit(data, at, end)
+            if found is not None:
+                at = found.end() - 1
+                code = data[at]
+                after = at + 2 * sizes[code]
+                if after > end:
+                    raise ImageError(f"operation {code:#04x} is cut off", offset=at)
+                yield (at - start) >> 1, code, data[at + 2] | data[at + 3] << 8
+                at = after
+                continue
+            skipped = self._skip.match(data, at, end)
+            after = skipped.end() if skipped else at
+            if after == at:
+                after += 2 * self._table_at(data, at, end)
+            at = after
+
+    @staticmethod
+    def _table_at(data: bytes, at: int, end: int) -> int:
+        """Return the units of the table at an offset.
+
+        Raises:
+            ImageError: None is there.
+        """
+        if data[at] or at + 2 > end:
+            raise ImageError(f"operation {data[at]:#04x} is unknown or cut off", offset=at)
+        left = (end - at) // 2
+        size = _table_size(unpack_from(f"<{min(left, 4)}H", data, at), left)
+        if size > left:
+            raise ImageError("a table in the code runs past its end", offset=at)
+        return size or 1  # a nop with something in its unused half
 
 
 def decode(units: Sequence[int], table: Operations) -> list[Instruction]:
