@@ -7,7 +7,19 @@ from pathlib import Path
 
 import click
 
-from rom_builder.code_facts import AnchorFound, CodeFact, CodeRead, ConsentCheck
+from rom_builder.code_facts import (
+    AnchorFound,
+    BoxTicked,
+    CodeFact,
+    CodeRead,
+    CodeUrl,
+    ConsentCheck,
+    ConstantChoice,
+    DataRead,
+    GateWritten,
+    TrustAll,
+    UnresolvedUrls,
+)
 
 MISSING = 1
 SHOWN = 8
@@ -31,8 +43,9 @@ def profile() -> None:
 def test_(ctx: click.Context, profile: str, image: Path) -> None:
     """Show where the code anchors of PROFILE (a file, or a shipped id) are in IMAGE.
 
-    Also says for each sink whether consent is asked for on the paths that lead there. Exit code 0:
-    every anchor was found. 1: one was found nowhere. 2: it could not be done, or code is unread.
+    Also says for each sink whether consent is asked for on the paths that lead there, and what else
+    the code shows: data that is read, addresses, controls, trust in anybody. Exit code 0: every
+    anchor was found. 1: one was found nowhere. 2: it could not be done, or code is unread.
 
     \b
     Example:
@@ -83,3 +96,24 @@ def lines(facts: list[CodeFact]) -> Iterator[str]:
             yield f"consent before {fact.sink} ({starts}): {fact.outcome.value}"
             for step in (*fact.steps, *fact.unknown)[:SHOWN]:
                 yield f"    {step.text}  {step.location}"
+    yield from seen(facts)
+
+
+def seen(facts: list[CodeFact]) -> Iterator[str]:
+    """Yield what else the code shows: data on the way to sinks, addresses, controls, trust."""
+    for fact in facts:
+        match fact:
+            case DataRead():
+                through = f", through {fact.hashed}" if fact.hashed else ""
+                yield f"data for {fact.sink}: {fact.category} ({fact.api}){through}"
+                yield f"    {fact.steps[-1].text}  {fact.location}"
+            case CodeUrl() if fact.reachable:
+                yield f"address: {fact.url}"
+                yield f"    {fact.method}  {fact.location}"
+            case BoxTicked() | GateWritten() | ConstantChoice():
+                yield f"control: {fact.step.text}  {fact.step.location}"
+            case TrustAll():
+                live = "" if fact.reachable else " (nothing leads there)"
+                yield f"trust: {fact.what}{live}  {fact.location}"
+            case UnresolvedUrls():
+                yield f"addresses known only at run time: {fact.count}, such as {fact.example.text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from rom_builder.facts import Facts, Notice
+from rom_builder.facts import Facts, Notice, Package
 from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.rules.rule import Case, rule
 
@@ -32,7 +32,8 @@ def consent_notice(case: Case, facts: Facts) -> Iterator[Finding]:
     The profile says which texts are the notice; the policy, in which languages it must exist and by
     which words it names the data, the recipient and the way to turn the service off. All texts of
     one language count together. Whether and when the notice is shown cannot be seen here, and that
-    a word is there does not make a text clear: this rule finds what is missing.
+    a word is there does not make a text clear: this rule finds what is missing. Where an app that
+    should hold the notice is not in the ROM, or parts were not read, a missing text is unknown.
     """
     consent = case.demand.consent
     if consent is None or consent.notice is None:
@@ -45,7 +46,19 @@ def consent_notice(case: Case, facts: Facts) -> Iterator[Finding]:
     if not case.anatomy.notices:
         yield case.finding(Status.UNKNOWN, "the profile does not say where the notice lies")
         return
-    if missing:
+    absent = {n.package for n in case.anatomy.notices if n.package} - {
+        package.name for package in facts.of(Package)
+    }
+    if missing and (absent or facts.unread):
+        where = f"in {', '.join(missing)}" if texts else "in any language"
+        why = f"{', '.join(sorted(absent))} is not in the ROM" if absent else "parts were not read"
+        yield case.finding(
+            Status.UNKNOWN,
+            f"no notice {where} was found, but {why}",
+            quoted(n for notices in texts.values() for n in notices),
+            selector="missing",
+        )
+    elif missing:
         where = f"in {', '.join(missing)}" if texts else "in any language"
         yield case.finding(
             Status.FAIL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from rom_builder.code_facts import DataRead
+from rom_builder.code_facts import AnchorFound, DataRead, Step
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Layer, Status
 from rom_builder.rules.code_evidence import evidence
@@ -31,7 +31,8 @@ def identifiers_in_code(case: Case, facts: Facts) -> Iterator[Finding]:
     """The methods that hold a sink of the profile, and what they call, ask for no forbidden data.
 
     One finding for each kind of data and kind of sending. An unsalted hash of a number or serial
-    can be undone by trying all of them, so it counts as the number itself, and is named. That
+    can be undone by trying all of them, so it counts as the number itself, and is named. Where a
+    sink of the profile is in the code, what the profile says that it sends counts as well. That
     nothing is found proves nothing, as data may be read elsewhere and handed over: then this rule
     is silent.
     """
@@ -53,3 +54,19 @@ def identifiers_in_code(case: Case, facts: Facts) -> Iterator[Finding]:
             layer=Layer.CODED,
             selector=f"{sink} {category}",
         )
+    anchors = [a for a in facts.of(AnchorFound, case.name) if a.role == "sink" and a.methods]
+    told: dict[tuple[str, str], list[Step]] = defaultdict(list)
+    for stated in case.anatomy.code.sinks:
+        for anchor in anchors:
+            if (anchor.sink, anchor.anchor) == (stated.id, stated.label):
+                for kind in set(stated.sends) & set(data.forbidden):
+                    told[stated.id, kind] += anchor.methods
+    for sending, places in sorted(told.items()):
+        if sending not in found:
+            yield case.finding(
+                Status.FAIL,
+                f"{sending[0]} is in the code, and the profile says that it sends {sending[1]}",
+                evidence(places),
+                layer=Layer.CODED,
+                selector=" ".join(sending),
+            )

@@ -39,3 +39,19 @@ def test_what_is_not_there_shows_in_the_exit_code(tmp_path: Path, text: str, cod
     result = run(tmp_path, "choice", text)
     assert result.exit_code == code
     assert "found nowhere" in result.output
+
+
+def test_what_the_code_shows_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c").mkdir()
+    read = run(tmp_path / "a", "identifiers").output
+    assert (
+        "data for contact-lookup: imei (android.telephony.TelephonyManager.getDeviceId), "
+        "through an unsalted hash (com.vendor.Coder.hash)\n" in read
+    )
+    urls = run(tmp_path / "b", "urls").output
+    assert "address: http://api.example.com/pass/v3/user@id\n" in urls
+    assert "addresses known only at run time: 1, such as http://{}/gslb" in urls
+    trust = run(tmp_path / "c", "trust_all").output
+    assert "trust: com.example.Dead.verify accepts any host name (nothing leads there)" in trust
