@@ -93,16 +93,24 @@ def without_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
+def hide_variable(name: str) -> None:
+    """Take a secret variable out of the environment, for :func:`take_variable` to return later.
+
+    Programs that are started from now on do not inherit it.
+    """
+    value = os.environ.pop(name, None)
+    if value is not None:
+        without_core_dumps()
+        _variables[name] = os.fsencode(value)
+
+
 def take_variable(name: str) -> bytes:
     """Return a secret environment variable, taken away so that no child process inherits it.
 
     Raises:
         SigningError: It is not set, or empty.
     """
-    without_core_dumps()
-    value = os.environ.pop(name, None)
-    if value is not None:
-        _variables[name] = os.fsencode(value)
+    hide_variable(name)
     if name not in _variables:
         raise SigningError(f"the environment variable {name} is not set")
     if not _variables[name]:

@@ -39,12 +39,14 @@ from rom_builder.key_files import (
     PassphraseSource,
     PassphraseVariable,
     PublicKey,
+    hide_variable,
 )
 from rom_builder.keys import ROLES, Role, known_keys, publicly_known, refuse_public_key
 from rom_builder.policy.models import Day, Id, Model, once
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
 from rom_builder.signers import open_signer
+from rom_builder.signers.pkcs11_token import PIN_VARIABLE
 from rom_builder.signers.signer import Allowance, CheckedSigner, public_key_of
 
 _LARGEST = 1 << 20
@@ -318,10 +320,21 @@ def shipped_profile(name: str) -> Path:
 def load_signing_profile(path: Path) -> SigningProfile:
     """Return a signing profile.
 
+    The secret variables that it names are taken out of the environment at once: the program that
+    signs for one role has no business with the passphrase of another.
+
     Raises:
         PolicyError: It cannot be read or is wrong; every problem, with line and column.
     """
-    return validate(SigningProfile, load_yaml(path), {"secret": True})
+    loaded = validate(SigningProfile, load_yaml(path), {"secret": True})
+    for key in loaded.roles.values():
+        scheme, _, reference = key.signer.partition(":")
+        if scheme == "env":
+            hide_variable(reference)
+        if key.passphrase is not None and key.passphrase.env is not None:
+            hide_variable(key.passphrase.env)
+    hide_variable(PIN_VARIABLE)
+    return loaded
 
 
 def profile_path(profile: str | Path) -> Path:
