@@ -32,10 +32,11 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(VENV)/.installed-dev ## Measure check, images, packages and start-up (ROM=path, BENCH="--runs 5 --save")
+bench: $(VENV)/.installed-dev ## Measure check, images, packages, reports and start-up (ROM=path, BENCH="--runs 5 --save")
 	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)
 	$(RUN)/python -m bench.file_systems $(ROM) $(BENCH)
 	$(RUN)/python -m bench.inspect_ota $(BENCH)
+	$(RUN)/python -m bench.reports $(BENCH)
 	$(RUN)/python -m bench.help $(BENCH)
 
 bench-build: $(VENV)/.installed-dev ## Measure build of a package of more than 1 GB, made first (10 minutes, 4 GB of disk)

@@ -94,12 +94,13 @@ def test_the_keyboard_reaches_everything(chromium: Browser, pages: Path) -> None
     assert chromium.focused() == last
     chromium.press(HOME, UP)
     assert chromium.focused() == "search"
-    stops = set()
-    chromium.run("document.getElementById('search').blur()")
-    for _ in range(90):
+    chromium.open(pages / "full.html")
+    stops: list[str] = []
+    while "fold" not in stops:
+        assert len(stops) < 60, stops
         chromium.press(TAB)
-        stops.add(chromium.focused())
-    assert {"theme", "service", "requirement", "unfold", "fold"} <= stops
+        stops.append(chromium.focused())
+    assert {"theme", "search", "service", "requirement", "unfold"} < set(stops)
 
 
 def test_the_focus_can_be_seen(chromium: Browser, pages: Path) -> None:
