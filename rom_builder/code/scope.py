@@ -193,8 +193,7 @@ class Scope:
         ):  # constructor, static, private
             return False
         above = self.foreign(ref.owner)
-        by_name = ref.name in CALLBACKS or (ref.name.startswith("on") and ref.name[2:3].isupper())
-        return bool(above) and (by_name or self.declared_above(body))
+        return bool(above) and (is_called_by_name(ref.name) or self.declared_above(body))
 
     def declared_above(self, body: Body) -> bool:
         """Say whether a library's type above the class of a method declares it."""
@@ -260,10 +259,16 @@ class Scope:
                     yield code, site
 
 
+def is_called_by_name(name: str) -> bool:
+    """Say whether the platform calls methods of that name by convention."""
+    return name in CALLBACKS or (name.startswith("on") and name[2:3].isupper())
+
+
 class _Reach:
     """The forward walk behind :attr:`Scope.reachable`.
 
     A virtual call reaches an implementation once an object of its class, or one below, is created.
+    What the platform calls by convention is followed first, other methods of such classes last.
 
     Attributes:
         found: Each method, and the one that leads to it; None for what the system calls.
@@ -283,6 +288,8 @@ class _Reach:
         self._alive: set[str] = set()
         self._waiting: dict[str, dict[str, str]] = defaultdict(dict)
         self._queue: list[str] = []
+        self._done = 0
+        self._later: list[tuple[str, str | None]] = []
         self._at: str | None = None
         named = {dotted(name) for name in scope.own} & set(scope.uses.strings)
         for name in scope.own:
@@ -293,9 +300,16 @@ class _Reach:
                 self._create(name)
                 for body in scope.bodies_of(name).values():
                     self._call(body.key, None)
-        for key in self._queue:
-            self._at = key
-            self._follow(key)
+        self._work_off()
+        for key, creator in self._later:
+            self._call(key, creator)
+            self._work_off()
+
+    def _work_off(self) -> None:
+        while self._done < len(self._queue):
+            self._at = self._queue[self._done]
+            self._done += 1
+            self._follow(self._at)
 
     def _follow(self, key: str) -> None:
         for code, used in self._scope.uses.by_method.get(key, ()):
@@ -328,10 +342,14 @@ class _Reach:
                 for key, caller in sorted(self._waiting.pop(owner, {}).items()):
                     self._call(key, caller)
                 for body in self._scope.bodies_of(owner).values():
-                    if (
-                        self._scope.foreign(name) and not body.method.access & 0x1000A
-                    ) or body.method.ref.name in ("<init>", "<clinit>"):
+                    name_of = body.method.ref.name
+                    if name_of in ("<init>", "<clinit>"):
                         self._call(body.key, self._at)
+                    elif self._scope.foreign(name) and not body.method.access & 0x1000A:
+                        if is_called_by_name(name_of):
+                            self._call(body.key, self._at)
+                        else:  # only after what is certain, so that ways begin with that
+                            self._later.append((body.key, self._at))
 
 
 class Uses:

@@ -11,6 +11,9 @@ from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
 WEAK_DIGESTS = ("MD5", "SHA-1")
+ONLY_SHA1_UP_TO = 17
+"""Last API level whose recovery certainly takes SHA-1 only: Android 4.2, of 2012 (SHA-256 came into
+bootable/recovery, verifier.cpp, in April 2013)."""
 
 
 @rule(
@@ -28,7 +31,8 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
     Recovery takes the digest of a package's signature from the signature algorithm of the trusted
     certificate, so an old certificate alone makes every update rest on SHA-1. Apps signed for
     Android before 4.3 commonly use SHA-1: they are reported together, as one warning, and do not
-    fail the requirement.
+    fail the requirement. On Android up to 4.2 recovery itself takes nothing newer: there SHA-1 of a
+    package is a warning as well, and the requirement unknown, as it cannot be met.
     """
     if case.rom is None or case.rom.weak_signatures != "forbidden":
         return
@@ -36,9 +40,13 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
     weak = sorted(
         (c for c in certificates if c.digest in WEAK_DIGESTS), key=lambda c: (c.use, c.location)
     )
+    sdk = facts.platform.sdk
+    unavoidable = sdk is not None and sdk <= ONLY_SHA1_UP_TO
     for use, group in groupby(weak, key=lambda c: c.use):
         members = list(group)
         digests = " or ".join(sorted({c.digest for c in members}))
+        app = use in ("apk", "apex")
+        excused = unavoidable and digests == "SHA-1" and not app
         yield case.finding(
             Status.FAIL,
             {
@@ -46,12 +54,13 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
                 "otacert": f"updates are accepted with {digests} ({counted(len(members), 'certificate')})",
                 "apk": f"{counted(len(members), 'app')} signed with {digests}",
                 "apex": f"{counted(len(members), 'module')} signed with {digests}",
-            }[use],
+            }[use]
+            + (f"; recovery of API level {sdk} knows nothing newer" if excused else ""),
             tuple(
                 Evidence(c.location, f"{c.digest}, {c.key}, {c.subject}", Strength.EFFECTIVE)
                 for c in members
             ),
-            severity=Severity.WARNING if use in ("apk", "apex") else Severity.ERROR,
+            severity=Severity.WARNING if app or excused else Severity.ERROR,
             selector=use,
         )
     of_package = [c for c in certificates if c.use in ("package", "otacert")]

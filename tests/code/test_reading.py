@@ -22,7 +22,7 @@ from rom_builder.packages import Packages
 from rom_builder.policy.load import load_policies
 from rom_builder.policy.profile import Profile
 
-from .look_alikes import DEX
+from .look_alikes import DEX, scope
 
 PROFILE = """schema: rom-builder/profile/v1
 id: look-alike
@@ -276,3 +276,13 @@ def test_the_way_to_code_that_trusts_all_is_shown(tmp_path: Path) -> None:
         "the system can call com.example.LookupService.onHandleIntent",
     ]
     assert [e.text for e in dead.evidence] == ["com.example.Dead.verify accepts any host name"]
+
+
+def test_a_way_begins_with_what_the_platform_calls() -> None:
+    app = scope("gate_in_caller")
+    target = "Lcom/example/Lookup;->query(Ljava/lang/String;)V"
+    assert [key.partition("->")[2] for key in app.way_to(target)] == [
+        "onHandleIntent(Landroid/content/Intent;)V",
+        "inner()V",
+        "query(Ljava/lang/String;)V",
+    ]
