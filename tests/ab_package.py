@@ -98,7 +98,7 @@ def ab_package(
     group = chunk(1, b"main") + number(2, 1 << 30) + chunk(3, b"system")
     spec = Spec(
         [
-            Part(name, data, full_ops(data, [REPLACE_XZ, REPLACE], 64))
+            Part(name, data, full_ops(data, [REPLACE_XZ, REPLACE], 8))
             for name, data in images(folder, files).items()
         ],
         sign=lambda digest: key.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA256())),
