@@ -43,6 +43,17 @@ from tests.signing_material import key, signed_package
 
 BLOCK = 4096
 EARLIER = "ro.build.version.sdk=34\nimport /vendor/${ro.x}.prop oem.*\n# note\nro.debuggable=0\n"
+TARGET_FILES = b"""\
+use_dynamic_partitions=true
+super_partition_groups=first second
+super_first_group_size=4096
+super_first_partition_list=system vendor
+second_size=8192
+virtual_ab=true
+virtual_ab_compression=true
+virtual_ab_compression_method=lz4
+virtual_ab_cow_version=3
+"""
 LIST = b"4\n3\n0\n0\nerase 2,0,8\nnew 4,0,2,4,5\nzero 2,5,8\n"
 
 
@@ -141,6 +152,7 @@ def made() -> dict[str, list[bytes]]:
         "ota-metadata": [b"ota-type=AB\nota-property-files=payload.bin:1:2  \npre-device=pine\n"],
         "ab-metadata": [test_ab_metadata.ENCODED],
         "property-files": [b"payload_metadata.bin:10:20,payload.bin:10:400  "],
+        "target-files": [TARGET_FILES, b"boot\nsystem\n"],
         "payload-properties": [PayloadProperties(bytes(32), 100, bytes(32), 50).encode()],
         "axml": manifests,
         "arsc": tables,

@@ -74,6 +74,7 @@ from rom_builder.formats.string_pool import StringPool
 from rom_builder.formats.super_image import SuperImage
 from rom_builder.formats.system_config import parse_system_config
 from rom_builder.formats.tar_tree import TarTree, inflate_gzip
+from rom_builder.formats.target_files import dynamic_partitions, parse_ab_partitions, parse_info
 from rom_builder.formats.transfer_list import open_transfer, parse_transfer_list
 from rom_builder.formats.tree import NodeKind, Tree
 from rom_builder.formats.typed_xml import from_axml, from_text_xml
@@ -247,6 +248,11 @@ def _(data: bytes) -> None:
 @target("payload-properties")
 def _(data: bytes) -> None:
     parse_payload_properties(data)
+
+
+@target("target-files")
+def _(data: bytes) -> None:
+    each((lambda: dynamic_partitions(parse_info(data)), lambda: parse_ab_partitions(data)))
 
 
 # Code and resources
