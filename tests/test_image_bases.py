@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.cli import main
 from rom_builder.formats.ab_metadata import PAYLOAD_NAME, CareMap, CarePartition, OtaMetadata
@@ -14,7 +15,10 @@ from rom_builder.formats.payload import Payload
 from rom_builder.formats.payload.manifest import ApexInfo, ApexMetadata
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.vbmeta import read_vbmeta
+from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.formats.zip import ZipArchive
+from rom_builder.opening import open_rom
+from rom_builder.signers.keyring import open_keyring
 from tests.ab_package import SYSTEM, images
 from tests.formats.builders import vbmeta as build
 from tests.formats.builders.device import TOP_KEY
@@ -24,6 +28,7 @@ from tests.formats.damage import noise
 
 pytestmark = pytest.mark.judge("mkfs.erofs")
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "demo"
 POLICY = ("-p", "messaging-opt-in", "-p", "rom-baseline")
 MODEM = noise(3 * 4096 - 100, 8)
 DYNAMIC = b"""\
@@ -354,3 +359,28 @@ def test_plan_shows_what_build_changes(
     base = zipped(tmp_path / "tf.zip", target_files)
     assert main(["plan", str(base), *POLICY]) == 0
     assert "+ro.messaging.default=off" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["", "IMAGES/"])
+def test_the_next_update_is_accepted_where_it_is_asked_for(folder: str, tmp_path: Path) -> None:
+    """The certificate goes into the system and into recovery's ramdisk of the boot image."""
+    example = payload_of(EXAMPLE / "pine-4118.zip")
+    files = {
+        f"{folder}{name}.img": example.partition(name).read_at(0, example.partition(name).size)
+        for name in example.names
+    }
+    layout = DYNAMIC.replace(b"=system\n", b"=product system\n").replace(b"4194304", b"8388608")
+    files |= META | {"META/dynamic_partitions_info.txt": layout}
+    files["META/ab_partitions.txt"] = "".join(f"{name}\n" for name in example.names).encode()
+    app = f"/product/priv-app/Messaging/Messaging.apk={EXAMPLE / 'Messaging-2.0.apk'}"
+    base = unpacked(tmp_path / "base", files)
+    package = built(base, "--replace", app, "--replace-otacerts")
+    certificate = open_keyring("dev").ota.certificate
+    rom = open_rom(package)
+    copies = [
+        file for name, file in rom.by_name.items() if name.endswith("/etc/security/otacerts.zip")
+    ]
+    assert len(copies) == 2
+    for file in copies:
+        found = [item.der for item in parse_otacerts(rom.read(file))]
+        assert certificate.public_bytes(Encoding.DER) in found
