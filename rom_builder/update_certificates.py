@@ -29,6 +29,7 @@ from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_writer import ZipWriter
+from rom_builder.image_base import is_image_base, read_image_base
 from rom_builder.keys import publicly_known, spki_sha256
 from rom_builder.plan import Plan, add
 from rom_builder.ramdisks import edited_boot_image
@@ -160,6 +161,9 @@ def ramdisk_edit(
     edit = RamdiskEdit(partition.path, copy.file.node.path, renewed.data, renewed.why)
     if partition.path.startswith(f"{PAYLOAD_NAME}!/"):
         return edit, None
+    if is_image_base(rom):
+        written = partition in read_image_base(rom).partitions.values()
+        return edit if written else None, None
     left = f"{name} stays as it is: %s; recovery will refuse the next package that this key signs"
     if "!/" in partition.path or partition.containers:
         return None, left % "images inside other containers cannot be edited"
