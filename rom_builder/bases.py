@@ -12,6 +12,7 @@ from rom_builder.ab_pack import write_ab_package
 from rom_builder.block_pack import is_block_based, refuse_unsuitable, write_block_package
 from rom_builder.errors import BuildRefused
 from rom_builder.formats.ab_metadata import PAYLOAD_NAME
+from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.image_base import is_image_base, read_image_base
 from rom_builder.image_pack import write_image_package
 from rom_builder.pack import write_package
@@ -52,6 +53,7 @@ def base_of(rom: Rom) -> Base:
     """
     if PAYLOAD_NAME in rom.contents.payloads:
         refuse_unread(rom)
+        refuse_other_packing(rom)
         return Base(write_ab_package, is_ab=True, is_sealed=True)
     if is_block_based(rom):
         refuse_unsuitable(rom)
@@ -76,6 +78,25 @@ def refuse_unread(rom: Rom) -> None:
     for part in rom.unread:
         hint = "give the full package of the same build" if "incremental" in part.reason else None
         raise BuildRefused(f"{part.path}: {part.reason}: the base cannot be edited", hint=hint)
+
+
+def refuse_other_packing(rom: Rom) -> None:
+    """Refuse an A/B package of which not every byte that a device installs would be made anew.
+
+    Raises:
+        BuildRefused: It is unpacked, so that its entries' order is lost, or has a second payload.
+    """
+    if not isinstance(rom.mounts[0].tree, ZipTree):
+        raise BuildRefused(
+            f"{rom.path}: the A/B package is unpacked",
+            hint="give the zip as its maker published it",
+        )
+    second = next((name for name in rom.contents.payloads if name != PAYLOAD_NAME), None)
+    if second is not None:
+        raise BuildRefused(
+            f"{rom.path}: {second} is a second payload, for the other slot; only one is edited",
+            hint="give the package without it: ota_from_target_files without --include_secondary",
+        )
 
 
 def _write_file_based(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:

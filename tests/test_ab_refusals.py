@@ -160,6 +160,24 @@ def test_a_base_that_is_not_sound_is_refused(
     assert message in refused(package(tmp_path, parts), capsys)
 
 
+def test_an_unpacked_package_is_refused(
+    parts: Parts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = package(tmp_path, parts)
+    with zipfile.ZipFile(base) as archive:
+        archive.extractall(tmp_path / "unpacked" / "base")
+    assert "is unpacked" in refused(tmp_path / "unpacked" / "base", capsys)
+
+
+def test_a_second_payload_is_refused(
+    parts: Parts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = package(tmp_path, parts)
+    with zipfile.ZipFile(base, "a") as archive:
+        archive.writestr("secondary/payload.bin", archive.read("payload.bin"))
+    assert "secondary/payload.bin is a second payload" in refused(base, capsys)
+
+
 def test_an_incremental_package_is_refused(
     parts: Parts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

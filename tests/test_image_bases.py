@@ -145,6 +145,18 @@ def test_a_target_files_package_gives_a_whole_package(
         assert read_vbmeta(payload.partition(name)).rollback_index == index
 
 
+def test_the_images_count_and_not_the_folders(target_files: Files, tmp_path: Path) -> None:
+    """A folder beside an image may be stale; where there is no image, or no readable one, it counts."""
+    rom = open_rom(zipped(tmp_path / "tf.zip", target_files))
+    assert rom.read(rom.files["/system/etc/hosts"]) == SYSTEM["system/etc/hosts"]
+    assert rom.files["/system/etc/hosts"].name == "IMAGES/system.img!/system/etc/hosts"
+    target_files |= {"VENDOR/etc/x": b"x"}
+    del target_files["IMAGES/system.img"]
+    rom = open_rom(zipped(tmp_path / "tf.zip", target_files))
+    assert rom.read(rom.files["/system/etc/hosts"]) == b"an older build\n"
+    assert rom.read(rom.files["/vendor/etc/x"]) == b"x"
+
+
 def test_its_metadata_is_that_of_the_build(target_files: Files, tmp_path: Path) -> None:
     target_files["META/misc_info.txt"] += b"ota_override_device=pine,spruce\n"
     package = built(zipped(tmp_path / "tf.zip", target_files))
