@@ -63,6 +63,12 @@ from rom_builder.formats.network_security_config import parse_nsc
 from rom_builder.formats.ota_metadata import parse_ota_metadata
 from rom_builder.formats.ota_signature import parse_ota_signature, verify_ota_signature
 from rom_builder.formats.otacert import parse_certificates, recovery_fitness
+from rom_builder.formats.overlay_apk import parse_overlay_apk
+from rom_builder.formats.overlay_config import (
+    parse_overlay_config,
+    parse_partition_order,
+    with_overlay,
+)
 from rom_builder.formats.payload import Payload, gaps, problems
 from rom_builder.formats.payload.properties import parse_payload_properties
 from rom_builder.formats.ramdisk import open_ramdisk
@@ -276,6 +282,17 @@ def _(data: bytes) -> None:
         for number in range(40):
             resource = package << 24 | (1 + number % 8) << 16 | number // 8
             each((lambda r=resource: table.name(r), lambda r=resource: table.values(r)))
+
+
+@target("overlay-apk")
+def _(data: bytes) -> None:
+    parse_overlay_apk(data)
+
+
+@target("overlay-config")
+def _(data: bytes) -> None:
+    each((lambda: parse_overlay_config(data), lambda: parse_partition_order(data)))
+    with_overlay(data, "com.example.rro")
 
 
 @target("resource-config")
