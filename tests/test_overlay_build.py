@@ -6,6 +6,7 @@ import subprocess
 import zipfile
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from rom_builder.plan import plan
 from rom_builder.policy.load import Policies, load_policies
 from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.profile import open_role
+from rom_builder.signers.signer import CheckedSigner
 from tests.ab_package import SYSTEM, ab_package
 from tests.fixtures.make_apks import APKS
 from tests.roms import App, Content, overlay, sign_v2, write_rom
@@ -67,6 +69,12 @@ def policies_in(folder: Path, demands: dict[str, Any], profile: dict[str, Any]) 
     (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
     (folder / "profiles" / f"{profile['id']}.yaml").write_text(yaml.safe_dump(profile))
     return load_policies([folder / "policy.yaml"], binding_models())
+
+
+@cache
+def apk_key() -> CheckedSigner:
+    """A throw-away key for apps; opening it anew takes longer than signing with it."""
+    return open_role("dev", "apk")
 
 
 @pytest.fixture
@@ -224,7 +232,7 @@ def test_what_build_writes_passes_on_every_platform(
 ) -> None:
     rom = open_rom(write_rom(tmp_path / "rom", phone(sdk)))
     assert check_rom(rom, strict, today=TODAY).verdict is Verdict.NON_COMPLIANT
-    made = with_signed_apps(plan(rom, strict, {}), open_role("dev", "apk"))
+    made = with_signed_apps(plan(rom, strict, {}), apk_key())
     assert made.obstacles == ()
     report = check_rom(rom.with_edits(made.edits), strict, today=TODAY)
     assert report.verdict is Verdict.COMPLIANT
@@ -232,6 +240,44 @@ def test_what_build_writes_passes_on_every_platform(
     assert {str(e.strength) for e in passed.evidence} == {"effective"}
     assert passed.evidence[0].chain[-1].location.path.endswith("rro.apk!/resources.arsc")
     assert plan(rom.with_edits(made.edits), strict, {}).edits == ()
+
+
+SWITCHES = {
+    "resource-overlay": {"resource": "bool/cloud_messaging_default"},
+    "resource-bool": {"resource": "cloud_messaging_default", "read_by": "com.example.messaging"},
+    "manifest-flag": {"component": ".BootReceiver", "attribute": "exported"},
+    "preference-xml": {"key": "cloud_messaging_service"},
+}
+
+
+@pytest.mark.parametrize("sdk", [21, 25, 26, 28, 29, 30, 33, 34, 36])
+@pytest.mark.parametrize("mechanism", SWITCHES)
+def test_each_way_into_an_app_passes_or_names_what_is_needed(
+    tmp_path: Path, mechanism: str, sdk: int
+) -> None:
+    """Each of these places is on, at least for the networks of one country."""
+    switch = {
+        "mechanism": mechanism,
+        "package": "com.example.messaging",
+        "value_on": True,
+        "value_off": False,
+        **SWITCHES[mechanism],
+    }
+    profile = {**PROFILE, "switches": [switch], "transport": []}
+    policies = policies_in(tmp_path / "policy", {"consent": {"mode": "opt-in"}}, profile)
+    rom = open_rom(write_rom(tmp_path / "rom", phone(sdk)))
+    made = with_signed_apps(plan(rom, policies, {}), apk_key())
+    by_overlay = mechanism.startswith("resource-") and sdk >= 26
+    report = check_rom(rom.with_edits(made.edits), policies, today=TODAY)
+    if by_overlay:
+        assert [edit.path.rpartition("/")[2][-8:] for edit in made.edits] == [".rro.apk"]
+        assert made.obstacles == ()
+        assert report.verdict is Verdict.COMPLIANT
+    else:
+        assert made.edits == ()
+        (obstacle,) = made.obstacles
+        assert obstacle.hint == "bring a new version of the app: --replace /system/app/M/M.apk=FILE"
+        assert report.verdict is not Verdict.COMPLIANT
 
 
 def test_a_value_for_one_network_is_reported_and_no_pass(strict: Policies, tmp_path: Path) -> None:
@@ -308,7 +354,7 @@ def test_whatever_is_demanded_either_passes_or_is_refused(
     lax = policies_in(folder / "lax", {"consent": {"mode": "opt-out"}}, profile)
     rom = open_rom(write_rom(folder / "rom", files))
 
-    made = with_signed_apps(plan(rom, policies, {}), open_role("dev", "apk"))
+    made = with_signed_apps(plan(rom, policies, {}), apk_key())
     edited = rom.with_edits(made.edits)
     report = check_rom(edited, policies, today=TODAY)
     if made.obstacles:
@@ -326,7 +372,7 @@ def test_whatever_is_demanded_either_passes_or_is_refused(
 def test_an_overlay_of_an_earlier_build_is_extended(tmp_path: Path, strict: Policies) -> None:
     first = policies_in(tmp_path / "first", {"consent": {"mode": "opt-in"}}, PROFILE)
     rom = open_rom(write_rom(tmp_path / "rom", phone(34)))
-    key = open_role("dev", "apk")
+    key = apk_key()
     once = with_signed_apps(plan(rom, first, {}), key)
     built = rom.with_edits(once.edits)
     twice = plan(built, strict, {})

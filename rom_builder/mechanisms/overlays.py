@@ -54,6 +54,8 @@ STRICT_SINCE = 34
 """First API level on which a later partition always wins, whether or not there is a configuration."""
 STATIC_SINCE = 26
 LEGACY_SINCE = 21
+MODULES_SINCE = 33
+"""First API level that looks for overlays in APEX modules."""
 PROPERTY_SINCE = 28
 """First API level that looks at ``requiredSystemPropertyName``."""
 MAX_CONFIG_SIZE = 1 << 20
@@ -140,13 +142,30 @@ class Overlays:
         return tuple(o for o in self.all if o.target == target and o.state != "off")
 
     def partition_of(self, path: str) -> str:
-        """Return the partition that a device path lies on, empty if on none with apps."""
+        """Return the partition that a device path lies on, empty if on none with apps.
+
+        What is in an APEX module counts as the partition's that the module came with.
+        """
+        top, _, inside = path.removeprefix("/apex/").partition("/")
+        if path.startswith("/apex/") and inside:
+            module = self.modules.get(top)
+            return self.partition_of(module) if module and (self.sdk or 0) >= MODULES_SINCE else ""
         best, name = "", ""
         for partition, folders in self.folders.items():
             for folder in folders:
                 if path.startswith(f"{folder}/") and len(folder) > len(best):
                     best, name = folder, partition
         return name
+
+    @cached_property
+    def modules(self) -> dict[str, str]:
+        """Where the device has the file of each APEX module, by the module's name."""
+        found = {}
+        for name, apex in self.rom.modules.items():
+            file = self.rom.by_name.get(name)
+            if file is not None and file.path and apex.manifest.name:
+                found[apex.manifest.name] = file.path
+        return found
 
     def _read(self, file: RomFile) -> Overlay:
         apk = Apk(self.rom, file)
@@ -155,6 +174,7 @@ class Overlays:
         path = file.path or ""
         partition = self.partition_of(path)
         in_folder = any(path.startswith(f"{f}/overlay/") for f in self.folders.get(partition, ()))
+        in_folder |= path.startswith("/apex/") and path.split("/")[3:4] == ["overlay"]
         name, priority = element.attribute(TARGET_NAME), element.attribute(PRIORITY)
         overlay = Overlay(
             apk=apk,

@@ -5,9 +5,11 @@ The apps and the overlays that are read here were made by aapt2 (tests/fixtures/
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.edits import Edit, Obstacle
 from rom_builder.errors import ImageError
@@ -15,7 +17,9 @@ from rom_builder.findings import Strength
 from rom_builder.mechanisms.overlays import Overlays
 from rom_builder.opening import open_rom
 from rom_builder.packages import Packages
+from tests.ab_package import erofs_image
 from tests.fixtures.make_apks import APKS
+from tests.kinds import apex_module
 from tests.roms import App, Content, Link, overlay, sign_v2
 
 MESSAGING = "/system/app/M/M.apk"
@@ -331,6 +335,25 @@ def test_an_overlay_on_a_linked_partition_belongs_to_it(bench: Any) -> None:
     del files["/product/etc/build.prop"]
     files["/product"] = Link("system/product")
     assert values(switch(bench, files))[SWITCH] is True
+
+
+@pytest.mark.judge("mkfs.erofs")
+@pytest.mark.parametrize(
+    ("sdk", "module", "expected"),
+    [
+        (34, "/product/apex/x.apex", True),
+        (34, "/system/apex/x.apex", False),  # the app grants nothing to system
+        (31, "/product/apex/x.apex", False),
+    ],
+)
+def test_an_overlay_in_a_module_counts_as_its_partitions(
+    bench: Any, tmp_path: Path, sdk: int, module: str, expected: bool
+) -> None:
+    image = erofs_image(tmp_path, {"overlay/On.apk": signed("on")})
+    key = rsa.generate_private_key(65537, 2048)
+    place = switch(bench, rom(sdk, **{module: apex_module(key, image)}))
+    assert values(place)[SWITCH] is expected
+    assert place.rom.unread == []
 
 
 # Rendering
