@@ -34,7 +34,7 @@ def sign_apk(unsigned: bytes, certificate: bytes, sign: Callable[[bytes], bytes]
 
     Args:
         unsigned: A zip archive without a signing block.
-        certificate: The signer's certificate, DER or PEM; its key is RSA or P-256.
+        certificate: The signer's certificate, DER or PEM; its key is RSA, P-256 or P-384.
         sign: Returns the signature over a SHA-256 digest: RSA PKCS#1 v1.5, or the DER of an ECDSA
             one.
 
@@ -66,9 +66,11 @@ def sign_apk(unsigned: bytes, certificate: bytes, sign: Callable[[bytes], bytes]
 def _algorithm(signer: Certificate) -> int:
     if signer.key_kind.startswith("RSA-"):
         return RSA_PKCS1_SHA256
-    if signer.key_kind == "P-256":
+    if signer.key_kind in ("P-256", "P-384"):
         return ECDSA_SHA256
-    raise SigningError(f"APKs are signed with RSA or P-256, not with a {signer.key_kind} key")
+    raise SigningError(
+        f"APKs are signed with RSA, P-256 or P-384, not with a {signer.key_kind} key"
+    )
 
 
 def _signed(

@@ -15,7 +15,7 @@ def sign_app(unsigned: bytes, signer: CheckedSigner) -> bytes:
 
     Args:
         unsigned: A zip archive without a signing block.
-        signer: The key of the role ``apk``: RSA or P-256.
+        signer: The key of the role ``apk``: RSA, P-256 or P-384.
 
     Raises:
         SigningError: The key is of another kind, or fails.

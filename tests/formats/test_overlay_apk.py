@@ -102,11 +102,11 @@ def test_zipalign_finds_it_aligned(apk: str) -> None:
 
 
 @pytest.mark.judge("apksigner", "zipalign")
-@pytest.mark.parametrize("kind", ["rsa-4096", "p256"])
+@pytest.mark.parametrize("kind", ["rsa-4096", "p256", "p384"])
 def test_apksigner_accepts_both_signatures(tmp_path: Path, kind: str) -> None:
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-    if kind == "p256":
-        key = ec.generate_private_key(ec.SECP256R1())
+    if kind in ("p256", "p384"):
+        key = ec.generate_private_key(ec.SECP256R1() if kind == "p256" else ec.SECP384R1())
     else:
         key = rsa.generate_private_key(65537, 4096)
     signer = checked(KeySigner(key), self_signed(key, "overlays"), "test:apk")
@@ -119,14 +119,14 @@ def test_apksigner_accepts_both_signatures(tmp_path: Path, kind: str) -> None:
     assert "Number of signers: 1" in said
     assert "Verification successful" in run("zipalign", "-c", "-v", "4", str(path))
     assert parse_overlay_apk(signed).encode() == WHOLE.encode()
-    if kind != "p256":
+    if kind == "rsa-4096":
         assert sign_app(WHOLE.encode(), signer) == signed
 
 
 def test_a_key_that_apps_are_not_signed_with_is_refused() -> None:
     key = ec.generate_private_key(ec.SECP521R1())
     signer = checked(KeySigner(key), self_signed(key, DEVELOPMENT), "test:apk")
-    with pytest.raises(SigningError, match="RSA or P-256"):
+    with pytest.raises(SigningError, match="RSA, P-256 or P-384"):
         sign_app(WHOLE.encode(), signer)
 
 
