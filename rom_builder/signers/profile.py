@@ -130,7 +130,8 @@ class SigningProfile(Model):
 
     @validator(mode="after")
     def _one_key_one_role(self) -> SigningProfile:
-        signers = [key.signer for key in self.roles.values()]
+        # A program may have many keys and choose by the public key; what it signs with shows later.
+        signers = [key.signer for key in self.roles.values() if not key.signer.startswith("exec")]
         if len(set(signers)) < len(signers):
             raise ValueError("two roles have the same signer; every role needs its own key")
         return self
@@ -372,20 +373,4 @@ def open_role(
     path = profile_path(profile)
     return load_signing_profile(path).open(
         role, path.parent, prompt=prompt, policies=policies, allow_public_key=allow_public_key
-    )
-
-
-def open_optional_role(
-    profile: str | Path,
-    role: str,
-    *,
-    prompt: PassphrasePrompt | None = None,
-    policies: Iterable[str] | None = None,
-    allow_public_key: bool = False,
-) -> CheckedSigner | None:
-    """Open the signer of a role as :func:`open_role` does; None if the profile has no such role."""
-    if load_signing_profile(profile_path(profile)).holder(role) is None:
-        return None
-    return open_role(
-        profile, role, prompt=prompt, policies=policies, allow_public_key=allow_public_key
     )

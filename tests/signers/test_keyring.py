@@ -92,6 +92,33 @@ def test_one_key_in_two_files_is_found(tmp_path: Path) -> None:
         open_keyring(path)
 
 
+@pytest.mark.judge("openssl")
+def test_one_program_may_have_the_keys_of_several_roles(tmp_path: Path) -> None:
+    path = profile(tmp_path, ota=OTA, avb=AVB, avb__boot=SYSTEM)
+    for name, made in (("avb", AVB), ("avb.boot", SYSTEM)):
+        pem = made.private_key.public_key().public_bytes(
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+        )
+        (tmp_path / f"{name}.pub").write_bytes(pem)
+    helper = tmp_path / "helper"
+    helper.write_text(
+        "#!/bin/sh\n"
+        f'cmp -s "$2" {tmp_path}/avb.pub && key={tmp_path}/avb.pem || key={tmp_path}/avb.boot.pem\n'
+        'exec openssl rsautl -sign -raw -inkey "$key" -in /dev/stdin\n'
+    )
+    helper.chmod(0o755)
+    written = yaml.safe_load(path.read_text())
+    for name in ("avb", "avb.boot"):
+        written["roles"][name] = {"signer": "exec-avb:./helper", "public_key": f"{name}.pub"}
+    path.write_text(yaml.safe_dump(written))
+    keys = open_keyring(path)
+    assert keys.avb is not None
+    for partition, made in (("vbmeta", AVB), ("boot", SYSTEM)):
+        signer = keys.avb.for_partition(partition)
+        assert signer is not None
+        assert spki_sha256(signer.public_key) == fingerprint(made)
+
+
 def test_a_fingerprint_is_enough_to_pin_a_key(tmp_path: Path) -> None:
     path = profile(tmp_path, ota={"key": OTA, "spki_sha256": fingerprint(OTA)})
     open_role(path, "ota").probe()
