@@ -85,6 +85,19 @@ def check_rom(
     Args:
         sha256: What the report gives as the SHA-256 of the image; computed if it is None.
     """
+    return examine(rom, policies, today=today, notes=notes, exceptions=exceptions, sha256=sha256)[0]
+
+
+def examine(
+    rom: Rom,
+    policies: Policies,
+    *,
+    today: date,
+    notes: tuple[str, ...] = (),
+    exceptions: Exceptions = NONE,
+    sha256: str | None = None,
+) -> tuple[Report, Facts]:
+    """Hold an open ROM to policies as :func:`check_rom` does; return the facts as well."""
     digest = in_background(lambda: rom.sha256 if sha256 is None else sha256)
     facts = read_facts(rom, policies, today)
     sha256 = digest.result()
@@ -101,7 +114,7 @@ def check_rom(
         notes=(*([DEVELOPMENT_SIGNED] if development else []), *notes, *remarks(rom)),
         hosts=tuple(summed_hosts(policies, facts)),
     )
-    return apply(report, exceptions, facts)
+    return apply(report, exceptions, facts), facts
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent / "rom_builder"
 ROWS = [
     {"__main__"},
     {"cli"},
-    {"build", "verification", "policy_tests", "notice"},
+    {"build", "verification", "policy_tests", "notice", "difference"},
     {"proof"},
     {"bases", "attestations", "sbom"},
     {"ab_pack", "block_pack", "image_pack"},
@@ -24,7 +24,7 @@ ROWS = [
         "update_certificates",
         "vbmeta_verification",
     },
-    {"plan", "judge", "inspection", "waivers", "image_base", "reports", "hosts"},
+    {"plan", "judge", "inspection", "waivers", "image_base", "reports", "hosts", "aspects"},
     {
         "mechanisms",
         "rules",
@@ -44,7 +44,7 @@ ROWS = [
     {"keys"},
     {"key_files"},
     {"key_encryption"},
-    {"facts", "edits"},
+    {"facts", "edits", "changes"},
     {"code_facts", "hygiene_facts", "config"},
     {"findings", "policy"},
     {"formats"},

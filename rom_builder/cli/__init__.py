@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "check": "Hold a ROM to a policy: a verdict for each requirement, with evidence.",
+    "diff": "Say what an update changes for privacy: worse, better, fixed and not fixed.",
     "plan": "Show what build would change in a ROM, and why; change nothing.",
     "build": "Write a signed OTA package that meets a policy.",
     "inspect": "Explain a ROM: what it is, what is in it, and who signed it.",
