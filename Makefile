@@ -32,8 +32,9 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(VENV)/.installed-dev ## Measure check, images, packages, reports and start-up (ROM=path, BENCH="--runs 5 --save")
+bench: $(VENV)/.installed-dev ## Measure check, apps, images, packages, reports and start-up (ROM=path, BENCH="--runs 5 --save")
 	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)
+	$(RUN)/python -m bench.read_apps $(ROM) $(BENCH)
 	$(RUN)/python -m bench.file_systems $(ROM) $(BENCH)
 	$(RUN)/python -m bench.inspect_ota $(BENCH)
 	$(RUN)/python -m bench.reports $(BENCH)

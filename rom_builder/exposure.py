@@ -91,12 +91,11 @@ def privacy_links(apk: Apk) -> Iterator[PrivacyLink]:
     table = apk.resources
     if table is None:
         return
-    for name, resource_id in table.names("string"):
-        for value in table.values(resource_id):
-            for url in _LINK.findall(value.string or ""):
-                if _ABOUT.search(name) or _ABOUT.search(url):
-                    where = f"string/{name}" + (f" ({value.config})" if value.config else "")
-                    yield PrivacyLink(f"{where} in {RESOURCES}", url)
+    for name, _, value in table.all_values("string"):
+        for url in _LINK.findall(value.string or ""):
+            if _ABOUT.search(name) or _ABOUT.search(url):
+                where = f"string/{name}" + (f" ({value.config})" if value.config else "")
+                yield PrivacyLink(f"{where} in {RESOURCES}", url)
 
 
 def _components(apk: Apk, sdk: int | None) -> Iterator[tuple[Element, str, str, bool]]:

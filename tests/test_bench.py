@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from bench.measure import cost, table
+from bench.read_apps import PROGRAMS
 from bench.synthetic_rom import dex, words, write_rom
 from rom_builder.cli import main
 from rom_builder.formats.dex import parse_dex
@@ -36,3 +37,13 @@ def test_costs_are_given_against_the_first() -> None:
     assert table(costs)[2].endswith("| 1.0 |")
     with pytest.raises(SystemExit, match="exit code 3"):
         cost("three", ("python3", "-c", "raise SystemExit(3)"), runs=1)
+
+
+@pytest.mark.parametrize("program", ["tables", "androguard", "strings", "apps", "verified"])
+def test_every_reader_of_apps_reads_them_all(program: str, tmp_path: Path) -> None:
+    if program == "androguard":
+        pytest.importorskip("androguard.core.axml")
+    write_rom(tmp_path / "rom", apps=2, strings=20)
+    said = PROGRAMS[program](tmp_path / "rom")()
+    assert said.startswith(("4 manifests, ", "4 apps, "))
+    assert "parts unread" not in said or said.endswith(", 0 parts unread")

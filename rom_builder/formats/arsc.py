@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from struct import calcsize, pack, unpack_from
+from struct import Struct, calcsize, pack, unpack_from
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.overlayable import OVERLAYABLE, Overlayable, parse_overlayable
@@ -51,6 +51,9 @@ TABLE, PACKAGE, TYPE, TYPE_SPEC = 0x0002, 0x0200, 0x0201, 0x0202
 _SPARSE, _OFFSET16 = 1, 2
 _COMPLEX, _COMPACT = 1, 8
 _ENTRY_SIZE, _COMPLEX_SIZE = 8, 16
+_SIMPLE = Struct("<HHIHBBI")
+"""An entry of one value, the common kind, and that value."""
+_STRING = int(ValueType.STRING)
 
 MAX_REFERENCES = 20
 """How many references are followed in a row, as in the platform."""
@@ -128,6 +131,31 @@ class ResourceTable:
         """Every type that a package has resources of, each once."""
         found = (p.type_name(type_id) for p in self._packages for type_id in p.types)
         return tuple(dict.fromkeys(name for name in found if name))
+
+    def all_values(self, type_name: str) -> Iterator[tuple[str, int, ResourceValue]]:
+        """Yield name, id and value of every resource of a type in every configuration.
+
+        In file order, one configuration after another; much faster than to ask for each resource.
+        """
+        for package in self._packages:
+            for chunk in package.types_named(type_name):
+                base = package.id << 24 | chunk.type_id << 16
+                last = chunk.end - _SIMPLE.size
+                for index, position in chunk.entries():
+                    simple = None
+                    if chunk.start <= position <= last:
+                        simple = self._simple(chunk.config, position)
+                    if simple is None:
+                        simple = chunk.key(position), self._value(chunk, position)
+                    yield package.key(simple[0]) or "", base | index, simple[1]
+
+    def _simple(self, config: str, position: int) -> tuple[int, ResourceValue] | None:
+        """Return name and value of an entry of the common kind, None if it is of another."""
+        size, flags, key, _, _, kind, data = _SIMPLE.unpack_from(self._data, position)
+        if size != _ENTRY_SIZE or flags & (_COMPACT | _COMPLEX):
+            return None
+        string = self.strings.get(data) if kind == _STRING else None
+        return key, ResourceValue(config, kind, data, string, position + _ENTRY_SIZE)
 
     def name(self, resource_id: int) -> str | None:
         """Return the name of a resource, such as ``bool/def_backup_enabled``."""
@@ -242,7 +270,7 @@ class _TypeChunk:
             )
         self._data = data
         self._chunk = chunk
-        self.end = chunk.end
+        self.start, self.end = chunk.offset, chunk.end
         head: tuple[int, ...] = unpack_from("<BBHII", data, chunk.offset + 8)
         self.type_id, flags, _, self._count, start = head
         self._is_sparse = bool(flags & _SPARSE)
@@ -292,12 +320,22 @@ class _TypeChunk:
         short, flags = self.unpack("<HH", position)
         return short if flags & _COMPACT else self.unpack("<I", position + 4)[0]
 
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Yield index and file offset of every entry."""
+        first, body = self._first, self._chunk.body
+        if self._is_sparse:
+            yield from ((index, first + 4 * quarter) for index, quarter in self._sparse.items())
+        elif self._is_offset16:
+            quarters = unpack_from(f"<{self._count}H", self._data, body)
+            yield from ((i, first + 4 * q) for i, q in enumerate(quarters) if q != 0xFFFF)
+        else:
+            offsets = unpack_from(f"<{self._count}I", self._data, body)
+            yield from ((i, first + o) for i, o in enumerate(offsets) if o != 0xFFFFFFFF)
+
     def entry_keys(self) -> Iterator[tuple[int, int]]:
         """Yield index and name of every entry."""
-        for index in self._sparse if self._is_sparse else range(self._count):
-            position = self.entry(index)
-            if position is not None:
-                yield index, self.key(position)
+        for index, position in self.entries():
+            yield index, self.key(position)
 
 
 class _Package:

@@ -50,6 +50,8 @@ _FIRST_NODE, _LAST_NODE = 0x0100, 0x017F
 _NODE_HEADER_SIZE = 16
 ELEMENT_HEAD = Struct("<IIHHHHHH")
 ATTRIBUTE = Struct("<IIIHBBI")
+_LINE = Struct("<I")
+_STRING = int(ValueType.STRING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,51 +161,95 @@ def parse_axml(data: bytes) -> Element:
 class _Open:
     """An element whose end has not been read."""
 
-    def __init__(self, chunk: Chunk, line: int, head: Element) -> None:
-        self.chunk, self.line, self.head = chunk, line, head
+    __slots__ = ("attributes", "children", "line", "name", "namespace", "offset", "text")
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str | None,
+        attributes: tuple[Attribute, ...],
+        line: int,
+        offset: int,
+    ) -> None:
+        self.name, self.namespace, self.attributes = name, namespace, attributes
+        self.line, self.offset = line, offset
         self.children: list[Element] = []
         self.text: list[str] = []
 
     def close(self) -> Element:
-        head = self.head
         return Element(
-            head.name,
-            head.namespace,
-            head.attributes,
+            self.name,
+            self.namespace,
+            self.attributes,
             tuple(self.children),
             "".join(self.text),
             self.line,
-            self.chunk.offset,
+            self.offset,
         )
+
+
+class _Texts(dict[int, str | None]):
+    """Strings by index, None for an index that has none; looked up in the pool once each."""
+
+    def __init__(self, pool: StringPool | None) -> None:
+        self._pool = pool
+
+    def __missing__(self, index: int) -> str | None:
+        text = self[index] = None if self._pool is None else self._pool.get(index)
+        return text
 
 
 class _Reader:
     def __init__(self, data: bytes, end: int) -> None:
         self._data = data
         self._end = end
-        self._strings: StringPool | None = None
+        self._strings = _Texts(None)
         self._ids: tuple[int, ...] = ()
 
     def read(self, start: int) -> Element:
+        data, end = self._data, self._end
+        head = CHUNK_HEAD.unpack_from
         stack: list[_Open] = []
         count = 0
-        for chunk in self._nodes(start):
-            if chunk.type == ELEMENT:
+        position, seen_node = start, False
+        while position < end:
+            if position + 8 > end and seen_node:
+                break
+            at = position
+            kind, header_size, size = head(data, at) if at + 8 <= end else (0, 0, 0)
+            if not 8 <= size <= end - at:
+                read_chunk(data, at, end)  # says what is wrong
+            position += size
+            if not _FIRST_NODE <= kind <= _LAST_NODE:
+                if not seen_node:
+                    self._take_in(Chunk(at, kind, header_size, size))
+                continue
+            seen_node = True
+            if not ELEMENT <= kind <= TEXT:
+                continue
+            if not _NODE_HEADER_SIZE <= header_size <= size:
+                raise ImageError(
+                    f"header size {header_size} of chunk {kind:#06x} with {size} bytes", offset=at
+                )
+            if kind == ELEMENT:
                 count += 1
                 if len(stack) >= MAX_DEPTH or count > MAX_ELEMENTS:
                     raise ImageError(
-                        f"more than {MAX_DEPTH} levels or {MAX_ELEMENTS} elements",
-                        offset=chunk.offset,
+                        f"more than {MAX_DEPTH} levels or {MAX_ELEMENTS} elements", offset=at
                     )
-                line = unpack_from("<I", self._data, chunk.offset + 8)[0]
-                stack.append(_Open(chunk, line, self._element(chunk)))
-            elif chunk.type == ELEMENT_END and stack:
+                stack.append(self._element(at, header_size, size))
+            elif not stack:
+                continue
+            elif kind == ELEMENT_END:
                 element = stack.pop().close()
                 if not stack:
                     return element
                 stack[-1].children.append(element)
-            elif chunk.type == TEXT and stack:
-                stack[-1].text.append(self._string(self._u32(chunk, 0)) or "")
+            else:
+                if header_size + 4 > size:
+                    raise ImageError(f"chunk {kind:#06x} is too short", offset=at)
+                index = unpack_from("<I", data, at + header_size)[0]
+                stack[-1].text.append(self._strings[index] or "")
         if not stack:
             raise ImageError("binary XML without a root element", offset=start)
         while len(stack) > 1:
@@ -211,72 +257,49 @@ class _Reader:
             stack[-1].children.append(element)
         return stack[0].close()
 
-    def _nodes(self, start: int) -> Iterator[Chunk]:
-        """Yield elements, ends and texts; take in the strings and ids that come before them."""
-        position, seen_node = start, False
-        while position < self._end:
-            if position + 8 > self._end and seen_node:
-                return
-            chunk = read_chunk(self._data, position, self._end)
-            position = chunk.end
-            if _FIRST_NODE <= chunk.type <= _LAST_NODE:
-                seen_node = True
-                if chunk.type in (ELEMENT, ELEMENT_END, TEXT):
-                    if not _NODE_HEADER_SIZE <= chunk.header_size <= chunk.size:
-                        raise ImageError(
-                            f"header size {chunk.header_size} of chunk {chunk.type:#06x} "
-                            f"with {chunk.size} bytes",
-                            offset=chunk.offset,
-                        )
-                    yield chunk
-            elif seen_node:
-                continue
-            elif chunk.type == STRING_POOL:
-                self._strings = StringPool(self._data, chunk.offset, self._end)
-            elif chunk.type == RESOURCE_MAP and chunk.header_size <= chunk.size:
-                count = (chunk.size - chunk.header_size) // 4
-                self._ids = unpack_from(f"<{count}I", self._data, chunk.body)
+    def _take_in(self, chunk: Chunk) -> None:
+        """Remember the strings and ids that come before the first node."""
+        if chunk.type == STRING_POOL:
+            self._strings = _Texts(StringPool(self._data, chunk.offset, self._end))
+        elif chunk.type == RESOURCE_MAP and chunk.header_size <= chunk.size:
+            count = (chunk.size - chunk.header_size) // 4
+            self._ids = unpack_from(f"<{count}I", self._data, chunk.body)
 
-    def _u32(self, chunk: Chunk, offset: int) -> int:
-        if chunk.header_size + offset + 4 > chunk.size:
-            raise ImageError(f"chunk {chunk.type:#06x} is too short", offset=chunk.offset)
-        value: int = unpack_from("<I", self._data, chunk.body + offset)[0]
-        return value
-
-    def _string(self, index: int) -> str | None:
-        return None if self._strings is None else self._strings.get(index)
-
-    def _element(self, chunk: Chunk) -> Element:
-        if chunk.header_size + ELEMENT_HEAD.size > chunk.size:
-            raise ImageError("the element is cut off", offset=chunk.offset)
-        namespace, name_index, start, size, count, *_ = ELEMENT_HEAD.unpack_from(
-            self._data, chunk.body
-        )
-        if count and (
-            size < ATTRIBUTE.size or chunk.header_size + start + size * count > chunk.size
-        ):
+    def _element(self, at: int, header_size: int, chunk_size: int) -> _Open:
+        if header_size + ELEMENT_HEAD.size > chunk_size:
+            raise ImageError("the element is cut off", offset=at)
+        body = at + header_size
+        namespace, name_index, start, size, count, *_ = ELEMENT_HEAD.unpack_from(self._data, body)
+        if count and (size < ATTRIBUTE.size or header_size + start + size * count > chunk_size):
             raise ImageError(
-                f"{count} attributes of {size} bytes do not fit their element", offset=chunk.offset
+                f"{count} attributes of {size} bytes do not fit their element", offset=at
             )
-        name = self._string(name_index)
+        name = self._strings[name_index]
         if name is None:
-            raise ImageError(f"element name {name_index:#x} is no string", offset=chunk.offset)
-        first = chunk.body + start
-        attributes = tuple(self._attribute(first + i * size) for i in range(count))
-        return Element(name, self._string(namespace), attributes)
+            raise ImageError(f"element name {name_index:#x} is no string", offset=at)
+        attributes = self._attributes(body + start, count, size) if count else ()
+        line = _LINE.unpack_from(self._data, at + 8)[0]
+        return _Open(name, self._strings[namespace], attributes, line, at)
 
-    def _attribute(self, offset: int) -> Attribute:
-        namespace, name, raw, _, _, kind, data = ATTRIBUTE.unpack_from(self._data, offset)
-        return Attribute(
-            self._string(name) or "",
-            self._string(namespace),
-            self._ids[name] if name < len(self._ids) else None,
-            kind,
-            data,
-            self._string(raw),
-            self._string(data) if kind == ValueType.STRING else None,
-            offset,
-        )
+    def _attributes(self, first: int, count: int, size: int) -> tuple[Attribute, ...]:
+        strings, ids, known = self._strings, self._ids, len(self._ids)
+        unpack, data = ATTRIBUTE.unpack_from, self._data
+        found = []
+        for offset in range(first, first + count * size, size):
+            namespace, name, raw, _, _, kind, value = unpack(data, offset)
+            found.append(
+                Attribute(
+                    strings[name] or "",
+                    strings[namespace],
+                    ids[name] if name < known else None,
+                    kind,
+                    value,
+                    strings[raw],
+                    strings[value] if kind == _STRING else None,
+                    offset,
+                )
+            )
+        return tuple(found)
 
 
 def patch_attribute(data: bytes, attribute: Attribute, kind: int, value: int) -> bytes:

@@ -18,6 +18,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.apk_signer import ApkSigner, Scheme, signature_fault
@@ -36,6 +37,8 @@ from rom_builder.formats.zip import ZipArchive, ZipEntry
 MANIFEST = "META-INF/MANIFEST.MF"
 MAX_FILE_SIZE = 32 << 20
 """Bytes of a manifest, signature file or CMS that are read."""
+WHOLE = 4 << 20
+"""Bytes of an entry that is read at once to be hashed."""
 MAX_SIGNERS = 10
 """Signature blocks of one archive that are read, as in the later schemes."""
 
@@ -81,15 +84,41 @@ class _Signature:
     attributes: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
 class _Manifest:
-    """A manifest or signature file: main attributes, sections by name, and their bytes."""
+    """A manifest or signature file, its sections read when they are asked for.
 
-    data: bytes
-    main: Mapping[str, str]
-    main_bytes: bytes
-    sections: Mapping[str, Mapping[str, str]]
-    section_bytes: Mapping[str, bytes]
+    Raises:
+        ImageError: The main section is damaged; on access, another one is.
+    """
+
+    def __init__(self, data: bytes, path: str) -> None:
+        self.data = data
+        self._path = path
+        first = _SECTION.match(data)
+        self.main_bytes = first[0] if first else b""
+        self._rest = first.end() if first else 0
+        self.main = _section(_unfolded(self.main_bytes, path), path)
+
+    @cached_property
+    def sections(self) -> Mapping[str, Mapping[str, str]]:
+        """Attributes of each section but the main one, by its name."""
+        sections: dict[str, Mapping[str, str]] = {}
+        for text in _unfolded(self.data[self._rest :], self._path).split("\n\n"):
+            if not text or text == "\n":
+                continue
+            attributes = _section(text, self._path)
+            name = attributes.get("name")
+            if name is None or name in sections:
+                what = "has no name" if name is None else f"{name!r} occurs twice"
+                raise ImageError(f"a section {what}", path=self._path)
+            sections[name] = attributes
+        return sections
+
+    @cached_property
+    def section_bytes(self) -> Mapping[str, bytes]:
+        """The bytes of each section but the main one, by its name."""
+        found = _SECTION.finditer(self.data, self._rest)
+        return dict(zip(self.sections, (match[0] for match in found), strict=True))
 
 
 def read_jar_signers(
@@ -121,7 +150,7 @@ def read_jar_signers(
     by_upper = {name.upper(): entry for name, entry in archive.entries.items()}
     manifest = None
     if MANIFEST in archive.entries:
-        manifest = _parse_manifest(_content(archive, archive.entries[MANIFEST]), MANIFEST)
+        manifest = _Manifest(_content(archive, archive.entries[MANIFEST]), MANIFEST)
     entry_faults = _entry_faults(archive, manifest) if verify and manifest else []
     signers: list[ApkSigner] = []
     for block in blocks:
@@ -135,7 +164,7 @@ def read_jar_signers(
         else:
             text = _content(archive, signature_file)
             if manifest is not None:
-                parsed = _parse_manifest(text, signature_file.name)
+                parsed = _Manifest(text, signature_file.name)
                 faults += _manifest_faults(parsed, signature_file.name, manifest, verify=verify)
                 faults += _stripped(parsed, present)
         signers += _block_signers(archive, block, text, faults, verify=verify, min_sdk=min_sdk)
@@ -259,35 +288,29 @@ def _attributes(encoded: bytes) -> dict[bytes, bytes]:
     return attributes
 
 
-def _parse_manifest(data: bytes, path: str) -> _Manifest:
-    sections: dict[str, Mapping[str, str]] = {}
-    section_bytes: dict[str, bytes] = {}
-    main: Mapping[str, str] | None = None
-    main_bytes = b""
-    for found in _SECTION.finditer(data):
-        attributes = _section(found[0], path, found.start())
-        if main is None:
-            main, main_bytes = attributes, found[0]
-            continue
-        name = attributes.get("name")
-        if name is None or name in sections:
-            what = "has no name" if name is None else f"{name!r} occurs twice"
-            raise ImageError(f"a section {what}", path=path, offset=found.start())
-        sections[name] = attributes
-        section_bytes[name] = found[0]
-    return _Manifest(data, main or {}, main_bytes, sections, section_bytes)
+def _unfolded(data: bytes, path: str) -> str:
+    """Return the text with one kind of line end, and each line that goes on joined to the one before.
+
+    Raises:
+        ImageError: A line that goes on follows an empty one.
+    """
+    # Before decoding, as lines are folded in the middle of characters, too.
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\n\n " in data or data.startswith(b" "):
+        raise ImageError("a line that goes on follows an empty one", path=path)
+    return data.replace(b"\n ", b"").decode(errors="replace")
 
 
-def _section(data: bytes, path: str, offset: int) -> dict[str, str]:
+def _section(text: str, path: str) -> dict[str, str]:
     """Return the attributes of one section by their names in lower case."""
     attributes: dict[str, str] = {}
-    for line in re.sub(rb"(?:\r\n|\n|\r) ", b"", data).splitlines():
-        name, colon, value = line.partition(b": ")
-        if not line:
-            continue
-        if not colon:
-            raise ImageError(f"a line without a colon: {line[:60]!r}", path=path, offset=offset)
-        attributes[name.decode(errors="replace").lower()] = value.decode(errors="replace")
+    for line in text.split("\n"):
+        name, colon, value = line.partition(": ")
+        if colon:
+            attributes[name.lower()] = value
+        elif line:
+            raise ImageError(f"a line without a colon: {line[:60]!r}", path=path)
     return attributes
 
 
@@ -359,10 +382,14 @@ def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
             faults.append(f"{name!r} has no digest in the manifest")
             continue
         algorithm, wanted = strongest
-        hasher = hashlib.new(algorithm.replace("-", ""), usedforsecurity=False)
-        for piece in archive.stream(entry):
-            hasher.update(piece)
-        if hasher.digest() != wanted:
+        if entry.size <= WHOLE:
+            digest = _digest(algorithm, archive.read(entry))
+        else:
+            hasher = hashlib.new(algorithm.replace("-", ""), usedforsecurity=False)
+            for piece in archive.stream(entry):
+                hasher.update(piece)
+            digest = hasher.digest()
+        if digest != wanted:
             faults.append(f"{name!r} is not the file that was signed")
     missing = manifest.sections.keys() - archive.entries.keys()
     faults += [f"{name!r} was signed and is missing" for name in sorted(missing)]

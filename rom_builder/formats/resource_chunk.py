@@ -124,10 +124,10 @@ def read_chunk(data: bytes, offset: int, end: int) -> Chunk:
     Raises:
         ImageError: The chunk does not end at or before ``end``, or is smaller than its head.
     """
-    if not 0 <= offset <= end - CHUNK_HEAD.size:
+    if not 0 <= offset <= end - 8:
         raise ImageError(f"a chunk head does not fit before byte {end:#x}", offset=offset)
     kind, header_size, size = CHUNK_HEAD.unpack_from(data, offset)
-    if not CHUNK_HEAD.size <= size <= end - offset:
+    if not 8 <= size <= end - offset:
         raise ImageError(
             f"chunk {kind:#06x} says it has {size} bytes, {end - offset} are left", offset=offset
         )

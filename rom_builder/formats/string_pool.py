@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from codecs import utf_16_le_decode
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from struct import Struct, unpack_from
@@ -33,6 +34,7 @@ from rom_builder.formats.resource_chunk import encode_chunk, read_chunk
 
 STRING_POOL = 0x0001
 _HEADER = Struct("<5I")
+_OFFSET = Struct("<I")
 _HEADER_SIZE = 28
 _UTF8 = 0x100
 
@@ -81,7 +83,8 @@ class StringPool:
         """
         if not 0 <= index < self._count:
             raise IndexError(index)
-        start = self._start(unpack_from("<I", self._data, self._table + 4 * index)[0])
+        offset = _OFFSET.unpack_from(self._data, self._table + 4 * index)[0]
+        start = self._strings + (offset if self.is_utf8 else offset & ~1)
         text = self._decoded.get(start)
         if text is None:
             text = self._decoded[start] = self._decode(start)
@@ -174,18 +177,37 @@ class StringPool:
         return position, size
 
     def _decode(self, start: int) -> str:
+        data = self._data
+        if self.is_utf8 and start + 2 < self._end:
+            size = data[start]
+            stop = start + 2 + size
+            # As many bytes as code units, and fewer than 128: the common kind of string.
+            if size < 0x80 and data[start + 1] == size and stop < self._end and not data[stop]:
+                raw = data[start + 2 : stop]
+                if raw.isascii():
+                    self._count_decoded(size, start)
+                    return raw.decode("ascii")
+        elif not self.is_utf8 and start + 4 <= self._end:
+            size = 2 * (data[start] | data[start + 1] << 8)
+            stop = start + 2 + size
+            if size < 0x10000 and stop + 2 <= self._end and not (data[stop] or data[stop + 1]):
+                self._count_decoded(size, start)
+                return utf_16_le_decode(data[start + 2 : stop], "surrogatepass")[0]
         position, size = self._text_range(start)
-        # Strings that overlap could make a small file decode to any amount of text.
-        self._bytes_decoded += size
-        if self._bytes_decoded > self._end - self._strings:
-            raise ImageError("strings of the pool overlap", offset=start)
+        self._count_decoded(size, start)
         raw = self._data[position : position + size]
         if not self.is_utf8:
-            return raw.decode("utf-16-le", "surrogatepass")
+            return utf_16_le_decode(raw, "surrogatepass")[0]
         try:
             return decode_mutf8(raw)
         except UnicodeDecodeError:
             return raw.decode("utf-8", "replace")
+
+    def _count_decoded(self, size: int, start: int) -> None:
+        # Strings that overlap could make a small file decode to any amount of text.
+        self._bytes_decoded += size
+        if self._bytes_decoded > self._end - self._strings:
+            raise ImageError("strings of the pool overlap", offset=start)
 
 
 class _Spans:

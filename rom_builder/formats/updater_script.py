@@ -153,10 +153,14 @@ class UpdaterScript:
             path for step in self.steps if step.name in names for path in step.paths if path
         )
 
+    @cached_property
+    def _extractions(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.name.startswith("package_extract_"))
+
     def extracted(self, zip_path: str) -> tuple[str, ...]:
         """Return where an entry of the package is written, in order, each place once."""
         places: dict[str, None] = {}
-        for step in self.steps:
+        for step in self._extractions:
             place = extracted_by(step, zip_path)
             if place is not None:
                 places[place] = None

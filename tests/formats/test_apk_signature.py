@@ -413,6 +413,31 @@ def test_zipfile_reads_a_signed_apk(rsa_2048: Identity) -> None:
         assert judge.testzip() is None
 
 
+def test_a_name_folded_inside_a_character_is_read(rsa_2048: Identity) -> None:
+    name = "assets/äöü"
+    files = {**FILES, name: b"x"}
+    signed = with_jar_signature(files, cms_by(rsa_2048))
+    line = f"Name: {name}\r\n".encode()
+    assert line[:14].decode(errors="replace").endswith("\ufffd")
+    for entry in ("META-INF/MANIFEST.MF", "META-INF/CERT.SF"):
+        assert line in signed[entry]
+        signed[entry] = signed[entry].replace(line, line[:14] + b"\r\n " + line[14:])
+    signed["META-INF/CERT.RSA"] = cms_by(rsa_2048)(signed["META-INF/CERT.SF"])
+
+    faults = faults_of(packed(signed))
+
+    assert "no right digest of the manifest" in faults  # the manifest changed; its names are read
+    assert "has no digest in the manifest" not in faults
+    assert "was signed and is missing" not in faults
+
+
+def test_a_line_that_goes_on_from_nothing_is_damage(rsa_2048: Identity) -> None:
+    signed = with_jar_signature(FILES, cms_by(rsa_2048))
+    signed["META-INF/MANIFEST.MF"] += b" goes on\r\n"
+    with pytest.raises(ImageError, match="follows an empty one"):
+        signers_of(packed(signed))
+
+
 @pytest.mark.judge("jarsigner")
 def test_jarsigner_signs_what_we_read(rsa_2048: Identity, tmp_path: Path) -> None:
     store, jar = tmp_path / "store.p12", tmp_path / "a.jar"
