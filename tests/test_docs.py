@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
-        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
         ROOT / "signing" / "README.md",
     ]
 )
@@ -184,9 +184,27 @@ def make_rules() -> ModuleType:
     return module
 
 
-def test_the_page_of_rules_is_as_the_rules_are(make_rules: ModuleType) -> None:
-    fresh = make_rules.rules_page()
-    assert (ROOT / "docs" / "rules.md").read_text() == fresh, "run python docs/make_rules.py"
+def test_the_pages_of_rules_and_mechanisms_are_as_these_are(make_rules: ModuleType) -> None:
+    docs = ROOT / "docs"
+    fresh = make_rules.pages()
+    assert {f"rules/{name}.md" for name in RULES} <= fresh.keys()
+    assert {f"mechanisms/{name}.md" for name in MECHANISMS} <= fresh.keys()
+    for name, text in fresh.items():
+        assert (docs / name).is_file(), "run python docs/make_rules.py"
+        assert (docs / name).read_text() == text, f"{name}: run python docs/make_rules.py"
+    there = {
+        f"{folder}/{p.name}"
+        for folder in ("rules", "mechanisms")
+        for p in (docs / folder).iterdir()
+    }
+    assert there <= fresh.keys(), "run python docs/make_rules.py"
+
+
+def test_docstrings_become_markdown(make_rules: ModuleType) -> None:
+    text = "A ``word`` of :class:`~x.Y`::\n\n    as it ``is``\n\n==  ==\na   b\n==  =="
+    assert make_rules.markdown(text) == (
+        "A `word` of `x.Y`:\n\n    as it ``is``\n\n```text\n==  ==\na   b\n==  ==\n```"
+    )
 
 
 def test_the_page_of_policies_names_every_field() -> None:
