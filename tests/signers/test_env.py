@@ -47,6 +47,7 @@ def test_an_encrypted_key_takes_a_passphrase(monkeypatch: pytest.MonkeyPatch) ->
         ("aHVudGVyMg==", "not a private key"),
         (PEM.decode()[:100], "not a private key"),
     ],
+    ids=["empty", "text", "base64", "half a key"],
 )
 def test_what_is_no_key_is_named_and_not_shown(
     value: str, message: str, monkeypatch: pytest.MonkeyPatch
