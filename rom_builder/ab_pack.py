@@ -72,6 +72,7 @@ def write_ab_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> Non
         ],
         ramdisk_edits=plan.ramdisk_edits,
         wipe=plan.wipe,
+        resign=plan.resign,
     )
     key = PayloadKey(keys.payload.public_key, keys.payload.sign_digest)
     with PayloadWriter(payload, edited.images, [key], decoded=edited.decoded) as written:

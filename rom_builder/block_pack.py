@@ -77,7 +77,7 @@ def write_block_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> 
     base = partitions_of(rom)
     for name in changes_by_partition(rom, plan.edits, base):
         refuse_partition(base[name], sealed=TOP in base)
-    edited = edit_partitions(rom, plan.edits, base, keys.avb, wipe=plan.wipe)
+    edited = edit_partitions(rom, plan.edits, base, keys.avb, wipe=plan.wipe, resign=plan.resign)
     for name, image in edited.images.items():
         if image.size > base[name].source.size:
             raise BuildRefused(

@@ -70,6 +70,7 @@ def edit_partitions(
     growing: Iterable[str] = (),
     ramdisk_edits: Iterable[RamdiskEdit] = (),
     wipe: bool = False,
+    resign: bool = False,
 ) -> EditedPartitions:
     """Return the partition images after edits, sealed.
 
@@ -81,6 +82,7 @@ def edit_partitions(
         growing: Partitions that may become larger.
         ramdisk_edits: What changes in ramdisks.
         wipe: Zero what is replaced or removed.
+        resign: Sign the top-level vbmeta image and every one chained to it, changed or not.
 
     Raises:
         BuildRefused: A file lies in no partition image, its file system cannot be edited, or what
@@ -119,7 +121,7 @@ def edit_partitions(
                 contents[name] = filled(contents[name], decoded[name].size)
         except ImageError as error:
             raise error.within(path) from error
-    if not contents:
+    if not contents and not (resign and TOP in base):
         return EditedPartitions({}, {}, {})
     if TOP not in base:
         for name in contents:
@@ -130,12 +132,15 @@ def edit_partitions(
                 )
         return EditedPartitions(contents, decoded, {}, changed)
     sources = {name: decoded.get(name, partition.source) for name, partition in base.items()}
+    names = to_be_signed(sources, contents)
+    if resign:
+        names |= {TOP, *chained(sources)}
     verify_described(base, decoded)
     keys = {
         name: avb_key(
             avb.for_partition(name) if avb else None, read_vbmeta(sources[name]).algorithm, name
         )
-        for name in to_be_signed(sources, contents)
+        for name in names
     }
     sealed = seal(sources, contents, keys, growing=tuple(growing))
     return EditedPartitions(sealed.images, decoded, sealed.descriptors, changed)
@@ -239,18 +244,24 @@ def partition_of(mount: Mount, path: str) -> Partition:
 
 def to_be_signed(base: Mapping[str, Source], changed: Mapping[str, Source]) -> set[str]:
     """Return the partitions whose vbmeta image follows from changed ones: it must be signed anew."""
-    top = read_vbmeta(base[TOP])
     names = {TOP}
-    for item in top.descriptors:
-        if isinstance(item, ChainPartitionDescriptor) and item.partition_name in base:
-            chained = item.partition_name
-            if chained in changed or describes(read_vbmeta(base[chained]), changed):
-                names.add(chained)
+    for name in chained(base):
+        if name in changed or describes(read_vbmeta(base[name]), changed):
+            names.add(name)
     for name in changed:
         footer = read_footer(base[name])
         if footer and read_vbmeta(base[name]).algorithm is not Algorithm.NONE:
             names.add(name)
     return names
+
+
+def chained(base: Mapping[str, Source]) -> list[str]:
+    """Return the partitions of a base that its top-level vbmeta image is chained to."""
+    return [
+        item.partition_name
+        for item in read_vbmeta(base[TOP]).descriptors
+        if isinstance(item, ChainPartitionDescriptor) and item.partition_name in base
+    ]
 
 
 def describes(vbmeta: Vbmeta, names: Mapping[str, Source]) -> bool:

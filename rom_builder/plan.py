@@ -35,6 +35,7 @@ class Plan:
         notes: What the user should know before building.
         ramdisk_edits: Files that change inside boot images, which no device path names.
         wipe: Whether no byte of what is replaced or removed may stay in an image.
+        resign: Whether every vbmeta image is signed anew, also where nothing in it changes.
     """
 
     edits: tuple[Edit, ...]
@@ -42,6 +43,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     ramdisk_edits: tuple[RamdiskEdit, ...] = ()
     wipe: bool = False
+    resign: bool = False
 
 
 def plan(

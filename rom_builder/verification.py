@@ -99,6 +99,7 @@ def verify_package(
     trusted: Sequence[x509.Certificate] = (),
     *,
     avb_keys: Sequence[bytes] = (),
+    payload_keys: Sequence[_Key] = (),
     quick: bool = False,
     allow_public_key: bool = False,
 ) -> Verification:
@@ -110,6 +111,7 @@ def verify_package(
         source: The package.
         trusted: What the device trusts; the certificate inside the package if none is given.
         avb_keys: Key blobs of which the top vbmeta image must have one; none for any.
+        payload_keys: What the device trusts to sign payloads besides the certificates.
         quick: Leave out what needs whole partitions.
         allow_public_key: Accept a publicly known package key.
 
@@ -137,7 +139,7 @@ def verify_package(
     if signature is not None:
         otacert = [*otacert, signature.certificate]
     checks += _public_keys(otacert, allow_public_key=allow_public_key)
-    keys = _keys_of(certificates or otacert)
+    keys = [*_keys_of(certificates or otacert), *payload_keys]
     for folder in ("", SECONDARY):
         if folder + PAYLOAD_NAME in archive.entries:
             checks += _verify_payload(archive, folder, keys, quick, avb_keys)

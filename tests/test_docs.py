@@ -109,10 +109,8 @@ def parse(words: list[str]) -> None:
         rest = command.make_parser(context).parse_args(rest)[1] + context.args
         if not rest:
             return
-        name = rest.pop(0)
-        found = command.get_command(click.Context(command), name)
-        if found is None:
-            raise click.UsageError(f"no command {name}")
+        _, found, rest = command.resolve_command(context, rest)
+        assert found is not None  # click has refused what is no command
         command = found
     context = click.Context(command, info_name=words[0])
     values, unused, _ = command.make_parser(context).parse_args(list(rest))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent / "rom_builder"
 ROWS = [
     {"__main__"},
     {"cli"},
+    {"resign"},
     {"build", "verification", "policy_tests", "notice", "difference"},
     {"proof"},
     {"bases", "attestations", "sbom"},

@@ -94,6 +94,8 @@ class Keyring:
 
 BUILD: tuple[Role, ...] = ("ota", "payload", "avb", "apk", "attestation")
 """The roles that a build may sign with."""
+PACKAGE: tuple[Role, ...] = ("ota", "payload", "avb")
+"""The roles that a finished package is signed with."""
 ON_THE_DEVICE: tuple[Role, ...] = ("ota", "payload")
 """The roles whose certificates stand in a device's ``otacerts.zip``."""
 

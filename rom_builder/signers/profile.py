@@ -164,7 +164,8 @@ class SigningProfile(Model):
             folder: Where the profile lies.
             prompt: Whom to ask where the profile names no source of a passphrase.
             policies: Ids of every policy that decided on what is to be signed, extended ones
-                included; None where none did, as where another build signs through this one.
+                included; empty where none did; None where that is not known, as where another build
+                signs through this one.
             allow_public_key: Open even a publicly known key.
             now: When it is, for the end of the key's life.
 
@@ -192,6 +193,12 @@ class SigningProfile(Model):
             if known is not None:  # before anything is asked of a signer
                 refuse_public_key(known, allow_public_key=allow_public_key, name=where)
         _refuse_ended(where, key.not_after, certificate, now or datetime.now(UTC))
+        if key.policies and policies is not None and not (policies := tuple(policies)):
+            raise SigningError(
+                f"{where}: this key signs only by the policies {', '.join(key.policies)}, and no "
+                "policy decided on this",
+                hint="name the policies with -p",
+            )
         strange = sorted(set(policies or ()) - set(key.policies)) if key.policies else []
         if strange:
             raise SigningError(
