@@ -14,7 +14,6 @@ from types import ModuleType
 
 import click
 import pytest
-import yaml
 
 from rom_builder.cli import cli, main
 from rom_builder.config import ConfigFile, Values
@@ -259,31 +258,6 @@ def test_every_example_of_a_file_is_valid(page: Path, tmp_path: Path) -> None:
             assert "ota" in load_signing_profile(file).roles
         else:
             validate_file(file, binding_models())
-
-
-def test_the_recipes_for_ci_systems_are_yaml_and_their_commands_parse() -> None:
-    page = ROOT / "docs" / "reports.md"
-    recipes = blocks(page, "yml")
-    assert [next(iter(yaml.safe_load(recipe))) for recipe in recipes] == [
-        "permissions",
-        "rom-check",
-    ]
-    lines = [line for recipe in recipes for line in strings(yaml.safe_load(recipe))]
-    lines += [found for block in blocks(page, "groovy") for found in re.findall("sh '(.*)'", block)]
-    found = [shlex.split(line.replace("\\\n", " ")) for line in lines if "rom-builder " in line]
-    assert len(found) == 3
-    for words in found:
-        assert words[0] == "rom-builder"
-        parse(words[1:])
-
-
-def strings(value: object) -> Iterator[str]:
-    """Yield every text in what a YAML file says."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from strings(inner)
 
 
 @pytest.fixture(scope="module")
