@@ -24,8 +24,8 @@ platform accepts, however odd, because a manifest that the platform reads is one
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from struct import Struct, pack, unpack_from
+from typing import NamedTuple
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.resource_chunk import (
@@ -54,15 +54,7 @@ _LINE = Struct("<I")
 _STRING = int(ValueType.STRING)
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute(TypedValue):
-    """One attribute of an element.
-
-    ``resource_id`` is what the platform knows it by; the name is only for people and may lie.
-    ``data`` of a string is its index in the pool and ``string`` its text. ``raw`` is the text as it
-    stood in the source, if the file kept it. ``offset`` is where the attribute stands in the file.
-    """
-
+class _Attribute(NamedTuple):
     name: str
     namespace: str | None
     resource_id: int | None
@@ -70,7 +62,30 @@ class Attribute(TypedValue):
     data: int
     raw: str | None = None
     string: str | None = None
-    offset: int = field(default=0, compare=False)
+    offset: int = 0
+
+
+class Attribute(_Attribute, TypedValue):
+    """One attribute of an element.
+
+    ``resource_id`` is what the platform knows it by; the name is only for people and may lie.
+    ``data`` of a string is its index in the pool and ``string`` its text. ``raw`` is the text as it
+    stood in the source, if the file kept it. ``offset`` is where the attribute stands in the file,
+    which does not count when two are compared.
+
+    A tuple and not a dataclass because a ROM has 10,000 of them to make before anything is judged.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Attribute) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:-1])
 
     @classmethod
     def of(
@@ -91,17 +106,32 @@ class Attribute(TypedValue):
         return cls(name, namespace, resource_id, ValueType.INT_DEC, value & 0xFFFFFFFF)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """One element; ``text`` is all text directly inside it, ``offset`` where its chunk stands."""
-
+class _Element(NamedTuple):
     name: str
     namespace: str | None = None
     attributes: tuple[Attribute, ...] = ()
     children: tuple[Element, ...] = ()
     text: str = ""
-    line: int = field(default=0, compare=False)
-    offset: int = field(default=0, compare=False)
+    line: int = 0
+    offset: int = 0
+
+
+class Element(_Element):
+    """One element; ``text`` is all text directly inside it, ``offset`` where its chunk stands.
+
+    Line and offset do not count when two are compared.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Element) and self[:5] == other[:5]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:5])
 
     def attribute(
         self,

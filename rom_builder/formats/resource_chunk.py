@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rom_builder.errors import ImageError
 
@@ -53,9 +53,14 @@ class TypedValue:
 
     __slots__ = ()
 
-    type: int
-    data: int
-    string: str | None
+    if TYPE_CHECKING:
+
+        @property
+        def type(self) -> int: ...
+        @property
+        def data(self) -> int: ...
+        @property
+        def string(self) -> str | None: ...
 
     def as_bool(self, default: bool) -> bool:
         """Return what ``AttributeSet.getAttributeBooleanValue`` would.

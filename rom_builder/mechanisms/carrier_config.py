@@ -299,10 +299,10 @@ def with_setting(root: Element, key: str, value: Scalar) -> Element:
             for child in blocks[-1].children
             if (a := child.attribute(name="name")) is None or a.as_string() != key
         )
-        blocks[-1] = replace(blocks[-1], children=(*kept, setting))
+        blocks[-1] = blocks[-1]._replace(children=(*kept, setting))
     else:
         blocks.append(Element("carrier_config", children=(setting,)))
-    return replace(root, children=tuple(blocks))
+    return root._replace(children=tuple(blocks))
 
 
 def over_https(root: Element, key: str, answered: list[Answer]) -> Element:
@@ -325,17 +325,17 @@ def over_https(root: Element, key: str, answered: list[Answer]) -> Element:
         )
         attributes = tuple(Attribute.of(name, text) for name, text in filters)
         blocks.append(Element("carrier_config", attributes=attributes, children=(address,)))
-    return replace(root, children=tuple(blocks))
+    return root._replace(children=tuple(blocks))
 
 
 def _https(block: Element, key: str) -> Element:
     children = tuple(
-        replace(child, text=secured(child.text))
+        child._replace(text=secured(child.text))
         if (a := child.attribute(name="name")) is not None and a.as_string() == key
         else child
         for child in block.children
     )
-    return replace(block, children=children)
+    return block._replace(children=children)
 
 
 def is_plain(address: Scalar) -> bool:

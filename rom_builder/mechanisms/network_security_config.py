@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from lxml import etree
 from pydantic import Field, model_validator
@@ -290,14 +289,13 @@ def with_cleartext(root: Element, permitted: bool) -> Element:
         ]
         if element.name == "base-config" and not any(a.name == CLEARTEXT for a in attributes):
             attributes.append(Attribute.of(CLEARTEXT, permitted))
-        return replace(
-            element,
+        return element._replace(
             attributes=tuple(attributes),
             children=tuple(stated(child) for child in element.children),
         )
 
     if not root.children_named("base-config"):
-        root = replace(root, children=(Element("base-config"), *root.children))
+        root = root._replace(children=(Element("base-config"), *root.children))
     return stated(root)
 
 

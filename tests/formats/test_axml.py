@@ -4,7 +4,6 @@ import random
 import subprocess
 import zipfile
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from struct import pack, pack_into, unpack_from
 
@@ -52,9 +51,8 @@ def canonical(element: Element) -> Element:
         a = attribute
         return a.resource_id or 0, a.namespace or "", a.name, int(a.type), a.data, a.string or ""
 
-    attributes = (replace(a, data=0 if a.type == 3 else a.data) for a in element.attributes)
-    return replace(
-        element,
+    attributes = (a._replace(data=0 if a.type == 3 else a.data) for a in element.attributes)
+    return element._replace(
         attributes=tuple(sorted(attributes, key=key)),
         children=tuple(map(canonical, element.children)),
     )
@@ -172,6 +170,16 @@ def test_typed_values(kind, data, as_bool, as_int, as_string) -> None:
 def test_null_reference_refers_to_nothing() -> None:
     assert Attribute("a", None, None, ValueType.REFERENCE, 0).reference is None
     assert Attribute("a", None, None, ValueType.DYNAMIC_REFERENCE, 5).reference == 5
+
+
+def test_where_an_attribute_stands_does_not_count() -> None:
+    here = Attribute("a", None, None, ValueType.INT_BOOLEAN, 0, offset=1)
+    there = here._replace(offset=2)
+    assert here == there
+    assert not (here != there)  # noqa: SIM202 - what is tested
+    assert len({here, there}) == 1
+    assert here != here._replace(data=1)
+    assert here != tuple(here)
 
 
 def test_patched_attribute() -> None:
@@ -338,9 +346,17 @@ ATTRIBUTES = st.builds(
     st.one_of(st.none(), TEXTS),
 )
 ELEMENTS = st.recursive(
-    st.builds(Element, TEXTS, attributes=st.lists(ATTRIBUTES, max_size=3).map(tuple), text=TEXTS),
+    st.builds(
+        lambda name, attributes, text: Element(name, attributes=tuple(attributes), text=text),
+        TEXTS,
+        st.lists(ATTRIBUTES, max_size=3),
+        TEXTS,
+    ),
     lambda inner: st.builds(
-        Element, TEXTS, st.one_of(st.none(), TEXTS), children=st.lists(inner, max_size=3).map(tuple)
+        lambda name, namespace, children: Element(name, namespace, children=tuple(children)),
+        TEXTS,
+        st.one_of(st.none(), TEXTS),
+        st.lists(inner, max_size=3),
     ),
     max_leaves=6,
 )
@@ -357,7 +373,7 @@ def test_what_is_written_is_read(root: Element) -> None:
 def test_attributes_are_sorted_by_id_and_their_names_come_first() -> None:
     ids = [MIN_SDK, NAME, LABEL, None, KEY]
     root = Element("a", attributes=tuple(Attribute.of(f"n{i}", i, i) for i in ids if i))
-    root = replace(root, attributes=(Attribute.of("aaa", True), *root.attributes))
+    root = root._replace(attributes=(Attribute.of("aaa", True), *root.attributes))
     data = encode_axml(root)
     written = [attribute.resource_id for attribute in parse_axml(data).attributes]
     assert written == [LABEL, NAME, KEY, MIN_SDK, None]
