@@ -192,12 +192,12 @@ class StringPool:
             stop = start + 2 + size
             if size < 0x10000 and stop + 2 <= self._end and not (data[stop] or data[stop + 1]):
                 self._count_decoded(size, start)
-                return utf_16_le_decode(data[start + 2 : stop], "surrogatepass")[0]
+                return utf_16_le_decode(data[start + 2 : stop], "surrogatepass", True)[0]
         position, size = self._text_range(start)
         self._count_decoded(size, start)
         raw = self._data[position : position + size]
         if not self.is_utf8:
-            return utf_16_le_decode(raw, "surrogatepass")[0]
+            return utf_16_le_decode(raw, "surrogatepass", True)[0]
         try:
             return decode_mutf8(raw)
         except UnicodeDecodeError:
