@@ -227,9 +227,11 @@ class Packages:
         self.described: list[tuple[RomFile, Package]] = []
         for file in apps(rom):
             try:
-                if file.name not in rom.packages:
-                    rom.packages[file.name] = Apk(rom, file).describe()
-                self.described.append((file, rom.packages[file.name]))
+                node, package = rom.packages.get(id(file.node), (None, None))
+                if package is None or node is not file.node:
+                    package = Apk(rom, file).describe()
+                    rom.packages[id(file.node)] = file.node, package
+                self.described.append((file, package))
             except ImageError as error:
                 rom.note_unread(error, file.name)
 

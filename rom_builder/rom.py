@@ -94,7 +94,8 @@ class Rom:
 
     Attributes:
         modules: The APEX modules by the name of their file, a compressed one as what is inside it.
-        packages: What the manifests of apps say, by the name of their file, as far as they were read.
+        packages: What the manifests of apps say, as far as they were read, by the identity of their
+            node, which is given too; ROMs that differ by edits share it.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Rom:
         self.kind = kind
         self.step = step
         self.modules: dict[str, Apex] = {}
-        self.packages: dict[str, Package] = {}
+        self.packages: dict[int, tuple[Node, Package]] = {}
         self.mounts = list(mounts)
         self.script = script
         self.contents = contents or Contents()
@@ -214,10 +215,7 @@ class Rom:
         ]
         edited = Rom(self.path, self.kind, mounts, self.script, self.contents, self.step)
         edited.modules = dict(self.modules)
-        changed = {prefix + name for prefix, names in changes.items() for name in names}
-        edited.packages = {
-            name: package for name, package in self.packages.items() if name not in changed
-        }
+        edited.packages = self.packages
         return edited
 
     def home_of(self, path: str) -> tuple[Mount, str]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rom_builder import __version__
+from rom_builder.containers import inner
 from rom_builder.errors import ImageError
 from rom_builder.formats.apk_signature import read_signers
 from rom_builder.formats.source import Source
@@ -72,15 +73,21 @@ def sbom(rom: Rom, sha256: str, moment: datetime) -> bytes:
 
 
 def partitions(rom: Rom) -> Iterator[Component]:
-    """Yield every partition image."""
+    """Yield every partition image; those of a payload with the digest that a device demands."""
     from cyclonedx.model.component import Component, ComponentType
 
+    demanded = {
+        inner(path, update.partition_name or ""): update.new_partition_info.hash
+        for path, payload in rom.contents.payloads.items()
+        for update in payload.manifest.partitions
+        if update.new_partition_info is not None
+    }
     for name, partition in sorted(rom.contents.partitions.items()):
         yield Component(
             name=printable(partition.name + (f"_{partition.slot}" if partition.slot else "")),
             type=ComponentType.FIRMWARE,
             bom_ref=f"partition:{printable(name)}",
-            hashes=hashed(partition.source),
+            hashes=hashed(partition.source, demanded.get(name)),
             properties=properties({"path": name, "size": str(partition.source.size)}),
         )
 
@@ -144,11 +151,12 @@ def signers(rom: Rom, file: RomFile) -> dict[str, str]:
     return {"signer-spki-sha256": " ".join(prints)} if prints else {}
 
 
-def hashed(source: Source) -> list[HashType]:
-    """Return the digest of some content, as the bill of materials has it."""
+def hashed(source: Source, known: bytes | None = None) -> list[HashType]:
+    """Return the SHA-256 of some content, as the bill of materials has it; computed if not known."""
     from cyclonedx.model import HashAlgorithm, HashType
 
-    return [HashType(alg=HashAlgorithm.SHA_256, content=digest_of(source))]
+    content = known.hex() if known else digest_of(source)
+    return [HashType(alg=HashAlgorithm.SHA_256, content=content)]
 
 
 def properties(values: dict[str, str]) -> list[Property]:
