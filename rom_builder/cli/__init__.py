@@ -93,7 +93,7 @@ def cli(ctx: click.Context, debug: bool, config_file: str | None, isolated: bool
     \b
     Start here:
       rom-builder demo DIR
-      rom-builder check ROM -p messaging-opt-in
+      rom-builder check ROM -p rom-baseline
       rom-builder build ROM -p messaging-opt-in -s dev -o OUT.zip
     """
     del debug  # read from the arguments by main(), which outlives this call

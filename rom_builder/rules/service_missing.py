@@ -14,7 +14,8 @@ from rom_builder.rules.rule import Case, rule
     alias="service-missing",
     title="A required messaging service and its configuration are in the ROM",
     requirement="presence",
-    fix="build the package with this policy, which adds the service's configuration",
+    fix="build the package with this policy, which adds the service's configuration; "
+    "a ROM with another service needs a policy with that one's profile",
     references=("GDPR Art. 5(2)", "CRA Annex I Part I (2)(b)"),
 )
 def service_missing(case: Case, facts: Facts) -> Iterator[Finding]:
