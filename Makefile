@@ -14,7 +14,7 @@ ifeq ($(CI),true)
 export ROM_BUILDER_REQUIRE_TOOLS := 1
 endif
 
-.PHONY: help demo test lint bench bench-build fuzz schema clean judges
+.PHONY: help demo test lint docs bench bench-build fuzz schema clean judges
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -31,6 +31,10 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+docs: $(VENV)/.installed-dev ## Make a site of the documentation, .cache/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet
+	@echo "open .cache/site/index.html"
 
 bench: $(VENV)/.installed-dev ## Measure check, apps, images, packages, reports and start-up (ROM=path, BENCH="--runs 5 --save")
 	$(RUN)/python -m bench.check_rom $(ROM) $(BENCH)

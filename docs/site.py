@@ -1,4 +1,4 @@
-"""What ``mkdocs.yml`` needs besides: the pages of rules in the navigation, a page of commands, the changes."""
+"""What ``mkdocs.yml`` needs besides: pages of rules in the navigation, a page of commands, the changes."""
 
 from __future__ import annotations
 
