@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from rom_builder.code.gates import Gates
 from rom_builder.code.programs import Body, Component
-from rom_builder.code.scope import Scope, Site
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import Site
 from rom_builder.code_facts import Outcome, Step
 from rom_builder.formats.dex_ids import dotted
 
@@ -177,7 +178,7 @@ class PathsTo:
     def _heirs(self, body: Body) -> Iterator[str]:
         ref = body.method.ref
         for child in self._scope.subtypes(ref.owner):
-            if self._scope.resolve(ref._replace(owner=child)) == body.key:
+            if self._scope.resolve(ref._replace(owner=child)) is body:
                 yield child
 
     def _from_component(
@@ -230,9 +231,7 @@ class PathsTo:
         nest = body.method.ref.owner.partition("$")[0].rstrip(";")
         sends = [
             site
-            for key, sites in self._scope.uses.calls.items()
-            if key.partition("->")[2].partition("(")[0] in SENDS
-            for _, site in sites
+            for site in self._scope.uses.calls_named(*SENDS)
             if site.method.startswith((f"{nest};", f"{nest}$"))
         ]
         self._queue = deque()

@@ -8,7 +8,8 @@ from rom_builder.code.choices import call_with
 from rom_builder.code.flow import constants_at, graph_of
 from rom_builder.code.gates import WRITES, reads
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import INVOKES, Scope
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import INVOKES
 from rom_builder.code_facts import BoxTicked, GateWritten, Step
 from rom_builder.formats.dex_ids import parameters
 from rom_builder.formats.dex_instructions import Instruction
@@ -51,8 +52,9 @@ def _ticked(scope: Scope, body: Body, finds: Instruction, name: str) -> Iterator
     """Yield where a control that was found is given the constant yes, whatever was tested."""
     field = _kept_in(body, finds)
     nest = body.method.ref.owner.partition("$")[0].rstrip(";")
-    for key, other in scope.bodies.items():
-        if not key.startswith((f"{nest};", f"{nest}$")) or (other is not body and not field):
+    near = [name for name in scope.own if name.startswith((f"{nest};", f"{nest}$"))]
+    for other in (other for name in near for other in scope.bodies_of(name)):
+        if other is not body and not field:
             continue
         for each in other.code.instructions:
             if each.code not in INVOKES or len(each.registers) != 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from rom_builder.code.programs import Body
 from rom_builder.errors import ImageError
@@ -25,6 +25,12 @@ MAX_EDGES = 1_000_000
 """Ways between instructions of one method, exceptions included."""
 MAX_HELD = 1_000_000
 """Values that are held at all instructions of one method together."""
+
+
+@lru_cache(maxsize=512)
+def leaves(name: str) -> bool:
+    """Say whether control may go elsewhere than to the next instruction; nop may be padding."""
+    return name.startswith(("return", "throw", "goto", "if-", "nop")) or name.endswith("-switch")
 
 
 @lru_cache(maxsize=512)
@@ -72,16 +78,32 @@ class Graph:
                 if can_throw(self.at[address].name):
                     self._handlers[address] = landing
         self.next: dict[int, tuple[int, ...]] = {}
+        at = self.at
         for each in code.instructions:
-            after = self.next[each.address] = self._after(each)
-            landing = self.handlers(each.address)
+            special = leaves(each.name)
+            after = self._after(each) if special else (each.address + each.size,)
+            self.next[each.address] = after
+            landing = self._handlers.get(each.address, ())
             self.edges += len(after) + len(landing)
             if self.edges > MAX_EDGES:
                 raise ImageError("a method branches too often", offset=code.offset)
-            for address in (*after, *landing):
-                if address not in self.at:
+            for address in (*after, *landing) if landing or len(after) != 1 else after:
+                if address not in at:
                     place = code.byte_offset(each.address)
                     raise ImageError(f"control goes to unit {address}, where none is", offset=place)
+
+    @cached_property
+    def entries(self) -> frozenset[int]:
+        """Where control comes together or begins: the first instructions of basic blocks."""
+        found = {0}
+        seen: set[int] = set()
+        for address, following in self.next.items():
+            for after in following:
+                if after in seen or len(following) > 1:
+                    found.add(after)
+                seen.add(after)
+            found.update(self.handlers(address))
+        return frozenset(found)
 
     def handlers(self, address: int) -> tuple[int, ...]:
         """Return where an exception of an instruction may land."""
@@ -111,9 +133,15 @@ def graph_of(body: Body) -> Graph:
         ImageError: The code is damaged or too complex.
     """
     body.unit.spend(len(body.code.units))
-    graph = Graph(body.code)
+    graph = _graph(body.code)
     body.unit.spend(graph.edges)
     return graph
+
+
+@lru_cache(maxsize=256)
+def _graph(code: Code) -> Graph:
+    """The methods that one finding leads through are looked at by several readers in turn."""
+    return Graph(code)
 
 
 def constants_at(body: Body, address: int) -> dict[int, int]:

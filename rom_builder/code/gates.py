@@ -11,7 +11,8 @@ from functools import cached_property
 
 from rom_builder.code.paths import MAX_STATES, NONZERO, Answer, Judge, Text, Value, Walk, Walker
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import INVOKES, Scope, Site
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import INVOKES, Site
 from rom_builder.formats.dex_ids import MemberRef
 from rom_builder.formats.dex_instructions import Instruction
 from rom_builder.policy.profile import Gate
@@ -42,11 +43,11 @@ class Gates:
         self._walkers: dict[str, Walker] = {}
         self._walks: dict[tuple[object, ...], Walk] = {}
         self.methods: dict[str, int] = {}
+        self._names: list[str] = []
         self.unclear: list[Body] = []
         self._fields: dict[str, int] = {}
         self._find()
         self._fields = self._find_fields()
-        self._walkers.clear()
         self._walks.clear()
 
     @cached_property
@@ -106,14 +107,18 @@ class Gates:
         return judge
 
     def _gate_called(self, code: int, ref: MemberRef, arguments: Mapping[int, Value]) -> int | None:
-        declared = self._calls.get(ref.dotted)
+        declared = self._calls.get(ref.dotted) if self._calls else None
         if declared is not None:
             return declared
         for value in arguments.values():
             if isinstance(value, Text) and ref.returns in ("Z", "I") and reads(ref):
                 return value.gate
+        if len(self._names) != len(self.methods):
+            self._names = [key.partition("->")[2].partition("(")[0] for key in self.methods]
+        if ref.name not in self._names:
+            return None
         targets = self._scope.targets(code, ref)
-        found = {self.methods.get(target) for target in targets}
+        found = {self.methods.get(target.key) for target in targets}
         return found.pop() if len(found) == 1 else None
 
     def _find(self) -> None:
@@ -201,8 +206,4 @@ def reads(ref: MemberRef) -> bool:
 def call_sites(scope: Scope, name: str) -> Iterator[Site]:
     """Yield the calls of a method given as Java writes it, ``com.example.Settings.isOn``."""
     owner, _, method = name.rpartition(".")
-    prefix = f"L{owner.replace('.', '/')};->{method}("
-    for key, sites in scope.uses.calls.items():
-        if key.startswith(prefix):
-            for _, site in sites:
-                yield site
+    yield from scope.uses.calls_named(method, owner=f"L{owner.replace('.', '/')};")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from rom_builder.code.flow import defines, graph_of
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import INVOKES, Scope
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import INVOKES
 from rom_builder.code_facts import DataRead, Step
 from rom_builder.formats.dex_ids import MemberRef, dotted
 from rom_builder.formats.dex_instructions import Instruction
@@ -109,12 +110,10 @@ def read_identifiers(
                 yield DataRead(service, sink, category, api, hashed, (*steps, read), place)
         if len(steps) > DEPTH:
             continue
-        for code, used in scope.uses.by_method.get(body.key, ()):
-            if isinstance(used, str):
-                continue
+        for code, used in scope.uses.calls_by(body):
             targets = scope.targets(code, used)
-            callee = scope.bodies.get(targets[0]) if len(targets) == 1 else None
-            if callee is not None and callee.key not in done:
+            callee = targets[0] if len(targets) == 1 else None
+            if callee is not None and callee.is_own and callee.key not in done:
                 done.add(callee.key)
                 step = Step(f"{body.title} calls {callee.title}", body.place())
                 queue.append((callee, (*steps, step)))
@@ -172,7 +171,7 @@ def _passed_through(scope: Scope, code: int, ref: MemberRef) -> str:
     if ref.dotted in TRANSFORMS:
         return TRANSFORMS[ref.dotted]
     for target in scope.targets(code, ref):
-        for _, used in scope.uses.by_method.get(target, ()):
-            if not isinstance(used, str) and used.dotted in TRANSFORMS:
+        for _, used in scope.uses.calls_by(target):
+            if used.dotted in TRANSFORMS:
                 return TRANSFORMS[used.dotted]
     return ""

@@ -12,8 +12,11 @@ from __future__ import annotations
 import dataclasses
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
 
 from rom_builder.code.flow import MAX_HELD, defines, graph_of, is_wide
 from rom_builder.code.programs import Body
@@ -94,7 +97,65 @@ class Walk:
     states: int = 0
 
 
-_BRANCH = re.compile(r"if-(eq|ne|lt|ge|gt|le)(z?)$")
+class Action(IntEnum):
+    """What an operation does to what is known."""
+
+    NOTHING = 0
+    CALL = 1
+    STORE = 2
+    RESULT = 3
+    MOVE = 4
+    CONSTANT = 5
+    LOAD = 6
+    NEW = 7
+    FLIP = 8
+    OTHER = 9
+    BRANCH = 10
+    SWITCH = 11
+    RETURN = 12
+
+
+_ACTIONS = (
+    (re.compile(r"if-"), Action.BRANCH),
+    (re.compile(r"(packed|sparse)-switch"), Action.SWITCH),
+    (re.compile(r"return"), Action.RETURN),
+    (re.compile(r"invoke|execute"), Action.CALL),
+    (re.compile(r"iput|sput|monitor|aput"), Action.STORE),
+    (re.compile(r"goto|nop|throw|breakpoint|fill|check-cast"), Action.NOTHING),
+    (re.compile(r"move-result"), Action.RESULT),
+    (re.compile(r"move(?!-exception)"), Action.MOVE),
+    (re.compile(r"const(?!.*wide)"), Action.CONSTANT),
+    (re.compile(r"iget|sget"), Action.LOAD),
+    (re.compile(r"new-"), Action.NEW),
+    (re.compile(r"xor-int/lit8"), Action.FLIP),
+)
+
+
+@lru_cache(maxsize=512)
+def action_of(name: str) -> Action:
+    """Return what the operation of that name does."""
+    return next((action for begins, action in _ACTIONS if begins.match(name)), Action.OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Instructions that always follow one another.
+
+    Attributes:
+        entry: Address of the first.
+        all: Every one, with its exception handlers.
+        steps: Those that change what is known or may throw, with their exception handlers.
+        after: Where control goes from the last.
+    """
+
+    entry: int
+    all: list[tuple[Instruction, tuple[int, ...]]]
+    steps: list[tuple[Instruction, Action, tuple[int, ...]]]
+    after: tuple[int, ...]
+    last: Instruction
+    addresses: frozenset[int]
+
+
 COMPARE = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt,
     "ge": operator.ge, "gt": operator.gt, "le": operator.le,
@@ -128,13 +189,14 @@ class Walker:
         self._string = string
         self._field = field
         self._relevant = self._find_relevant()
-        self._live = self._find_live()
         loads = [
             (each.registers[-1] if each.name.startswith("iget") else -1, each.operand)
             for each in body.code.instructions
             if each.name.startswith(("iget", "sget"))
         ]
-        self._reloaded = {load for load in loads if loads.count(load) > 1}
+        self._reloaded = {load for load, times in Counter(loads).items() if times > 1}
+        self._blocks: dict[int, Block] = {}
+        self._live = self._find_live()
 
     def walk(
         self,
@@ -150,9 +212,9 @@ class Walker:
             given: What is known of the parameters, by register.
         """
         found = Walk()
-        wanted = set(targets)
         if not self.code.instructions:
             return found
+        wanted = set(targets)
         start: tuple[int, frozenset[tuple[object, Value]]] = (0, frozenset((given or {}).items()))
         seen = {start}
         queue = [start]
@@ -163,19 +225,17 @@ class Walker:
             if len(queue) > limit or held > MAX_HELD:
                 found.complete = False
                 break
-            self._spend(len(facts) + 1)
-            if address in wanted:
-                found.reached.add(address)
-            known: Known = dict(facts)  # type: ignore[arg-type]
-            each = self.graph.at[address]
-            if each.name.startswith("return"):
-                self._note_return(each, known, found)
-            for after, then in self._step(each, known, found):
+            block = self._block(address)
+            self._spend(len(facts) + len(block.addresses))
+            found.reached |= wanted & block.addresses
+            for after, then in self._through(block, dict(facts), found):  # type: ignore[arg-type]
                 live = self._live[after]
                 kept = frozenset(
-                    (name, value)
-                    for name, value in then.items()
-                    if not isinstance(name, int) or name in live or name == RESULT
+                    [
+                        (name, value)
+                        for name, value in then.items()
+                        if name.__class__ is tuple or name == RESULT or live >> name & 1  # type: ignore[operator]
+                    ]
                 )
                 following = (after, kept)
                 if following not in seen:
@@ -184,82 +244,121 @@ class Walker:
         found.states = len(queue)
         return found
 
+    def _block(self, entry: int) -> Block:
+        """Return the instructions that always follow one another from an entry on."""
+        known = self._blocks.get(entry)
+        if known is not None:
+            return known
+        steps: list[tuple[Instruction, Action, tuple[int, ...]]] = []
+        every: list[tuple[Instruction, tuple[int, ...]]] = []
+        addresses: list[int] = []
+        graph, entries = self.graph, self.graph.entries
+        after: tuple[int, ...] = (entry,)
+        while len(after) == 1 and (not addresses or after[0] not in entries):
+            each = graph.at[after[0]]
+            addresses.append(each.address)
+            every.append((each, graph.handlers(each.address)))
+            action, handlers = action_of(each.name), graph.handlers(each.address)
+            if action or handlers:
+                steps.append((each, action, handlers))
+            after = graph.next[each.address]
+        block = self._blocks[entry] = Block(entry, every, steps, after, each, frozenset(addresses))
+        return block
+
     def _note_return(self, each: Instruction, known: Known, found: Walk) -> None:
         if each.registers:
             value = known.get(each.registers[0])
             found.returns.add(None if isinstance(value, Loaded) else value)
 
-    def _step(self, each: Instruction, known: Known, found: Walk) -> Iterator[tuple[int, Known]]:
-        """Yield where control goes next and what is known there."""
-        if match := _BRANCH.match(each.name):
-            yield from self._branch(each, match[1], bool(match[2]), known, found)
-            return
-        handlers = self.graph.handlers(each.address)
-        if handlers:
-            caught: Known = {n: value for n, value in known.items() if isinstance(n, int)}
-            caught.pop(RESULT, None)
-            for landing in handlers:
-                yield landing, caught
+    def _through(self, block: Block, known: Known, found: Walk) -> list[tuple[int, Known]]:
+        """Return where control goes from a block and what is known there."""
+        ways: list[tuple[int, Known]] = []
+        result, due = known.pop(RESULT, None), block.entry
+        caught: tuple[int, ...] = ()
+        changed, fields = True, bool(self._reloaded)
+        for each, action, handlers in block.steps:
+            if action is Action.BRANCH:
+                return [*ways, *self._branch(each, known, found)]
+            if handlers and (changed or handlers != caught):
+                held: Known = {n: value for n, value in known.items() if isinstance(n, int)}
+                ways += [(landing, held) for landing in handlers]
+                caught, changed = handlers, False
+            if action is Action.CALL:
+                registers = each.registers
+                result = self._judge(each, {r: known[r] for r in registers if r in known})
+                due = each.address + each.size
+                if fields:
+                    self._forget_fields(known)
+                    changed = True
+            elif action is Action.SWITCH:
+                way = self._switch(each, known, found)
+                if way is not None:
+                    return [*ways, (way, known)]
+            elif action is Action.RETURN:
+                self._note_return(each, known, found)
+            elif action is Action.STORE:
+                self._store(each, known, found)
+                changed = changed or fields
+            elif action:
+                taken = result if each.address == due else None
+                value = self._value(each, action, known, taken)
+                if value is not None or fields or each.registers[0] in known:
+                    self._write(known, each.registers[0], value)
+                    changed = True
+                if is_wide(each.name):
+                    self._write(known, each.registers[0] + 1, None)
+                    changed = True
+        if result is not None and due == block.last.address + block.last.size:
+            known[RESULT] = result
+        return [*ways, *((after, known) for after in block.after)]
+
+    def _switch(self, each: Instruction, known: Known, found: Walk) -> int | None:
+        """Return where a switch goes, None if that is not known."""
+        value = known.get(each.registers[0])
+        if isinstance(value, Answer):
+            stops = found.relied_on if value.stored else found.asked
+            stops.add((value.gate, each.address))
+            value = 1 if value.negated else 0  # what is left is the path of a no
+        if isinstance(value, int):
+            return dict(self.code.cases(each)).get(value, each.address + each.size)
+        return None
+
+    def _store(self, each: Instruction, known: Known, found: Walk) -> None:
         if each.name in ("iput-boolean", "sput-boolean"):
             value = known.get(each.registers[0])
             if isinstance(value, Answer):
                 found.stores.add((each.operand, value.gate))
-        if each.name.endswith("-switch"):
-            value = known.get(each.registers[0])
-            if isinstance(value, Answer):
-                stops = found.relied_on if value.stored else found.asked
-                stops.add((value.gate, each.address))
-                value = 1 if value.negated else 0  # what is left is the path of a no
-            if isinstance(value, int):
-                through = each.address + each.size
-                yield dict(self.code.cases(each)).get(value, through), known
-                return
-        then = self._apply(each, known)
-        for after in self.graph.next[each.address]:
-            yield after, then
+        self._forget_fields(known, None if each.name.startswith("monitor") else each.operand)
 
-    def _apply(self, each: Instruction, known: Known) -> Known:
-        """Return what is known after an instruction that is no branch."""
-        name, registers = each.name, each.registers
-        then = dict(known)
-        result = then.pop(RESULT, None)
-        if name.startswith(("invoke", "execute")):
-            judged = self._judge(each, {r: then[r] for r in registers if r in then})
-            self._forget_fields(then)
-            if judged is not None:
-                then[RESULT] = judged
-            return then
-        if name.startswith(("iput", "sput", "monitor", "aput")):
-            self._forget_fields(then, None if name.startswith("monitor") else each.operand)
-            return then
-        if not registers or not defines(name):
-            return then
-        value: Value | None = None
-        if name.startswith("move-result"):
-            value = result
-        elif name.startswith("move") and name != "move-exception":
-            value = then.get(registers[1])
-        elif name.startswith("const") and "wide" not in name:
-            value = self._constant(each)
-        elif name.startswith(("iget", "sget")):
-            load = (registers[1] if name.startswith("iget") else -1, each.operand)
-            gate = self._field(each.operand) if name.endswith("-boolean") else None
+    def _value(
+        self, each: Instruction, action: Action, known: Known, result: Value | None
+    ) -> Value | None:
+        """Return what is known of the value that an instruction writes."""
+        if action is Action.OTHER:
+            return None
+        registers = each.registers
+        if action is Action.RESULT:
+            return result
+        if action is Action.MOVE:
+            return known.get(registers[1])
+        if action is Action.CONSTANT:
+            return self._constant(each)
+        if action is Action.LOAD:
+            gate = self._field(each.operand) if each.name.endswith("-boolean") else None
             if gate is not None:
-                value = Answer(gate, stored=True)
-            elif load in self._reloaded:
-                value = then.get(load) or Loaded(*load)
-        elif name.startswith("new-"):
-            value = NONZERO
-        elif name == "xor-int/lit8" and each.operand == 1:
-            source = then.get(registers[1])
+                return Answer(gate, stored=True)
+            load = (registers[1] if each.name.startswith("iget") else -1, each.operand)
+            if load in self._reloaded:
+                return known.get(load) or Loaded(*load)
+        elif action is Action.NEW:
+            return NONZERO
+        elif action is Action.FLIP and each.operand == 1:
+            source = known.get(registers[1])
             if isinstance(source, Answer):
-                value = Answer(source.gate, not source.negated, source.stored)
-            elif isinstance(source, int):
-                value = source ^ 1
-        self._write(then, registers[0], value)
-        if is_wide(name):
-            self._write(then, registers[0] + 1, None)
-        return then
+                return Answer(source.gate, not source.negated, source.stored)
+            if isinstance(source, int):
+                return source ^ 1
+        return None
 
     def _constant(self, each: Instruction) -> Value | None:
         if each.name.startswith("const-string"):
@@ -269,7 +368,7 @@ class Walker:
 
     def _write(self, known: Known, register: int, value: Value | None) -> None:
         known.pop(register, None)
-        for name, held in list(known.items()):
+        for name, held in list(known.items()) if self._reloaded else ():
             if (isinstance(name, tuple) and name[0] == register) or (
                 isinstance(held, Loaded) and held.holder == register
             ):
@@ -282,17 +381,15 @@ class Walker:
         ):
             known[register] = value
 
-    @staticmethod
-    def _forget_fields(known: Known, operand: int | None = None) -> None:
-        for name, held in list(known.items()):
+    def _forget_fields(self, known: Known, operand: int | None = None) -> None:
+        for name, held in list(known.items()) if self._reloaded else ():
             loaded = held.field if isinstance(held, Loaded) else None
             index = name[1] if isinstance(name, tuple) else loaded
             if index is not None and operand in (None, index):
                 del known[name]
 
-    def _branch(
-        self, each: Instruction, test: str, zero: bool, known: Known, found: Walk
-    ) -> Iterator[tuple[int, Known]]:
+    def _branch(self, each: Instruction, known: Known, found: Walk) -> Iterator[tuple[int, Known]]:
+        test, zero = each.name[3:5], each.name.endswith("z")
         left = known.get(each.registers[0])
         right = 0 if zero else known.get(each.registers[1])
         if isinstance(right, Answer) and isinstance(left, int):
@@ -348,32 +445,49 @@ class Walker:
             changed = bool(new)
         return relevant
 
-    def _find_live(self) -> dict[int, set[int]]:
-        """Return for each address the registers whose value is still used from there on."""
-        live: dict[int, set[int]] = {address: set() for address in self.graph.at}
-        before: dict[int, list[int]] = {address: [] for address in live}
-        for address, following in self.graph.next.items():
-            for after in (*following, *self.graph.handlers(address)):
-                before[after].append(address)
-        queue = list(reversed(self.code.instructions))
+    def _find_live(self) -> dict[int, int]:
+        """Return for each block the registers whose value is still used, as bits of a number."""
+        flows = {entry: self._flow(self._block(entry)) for entry in sorted(self.graph.entries)}
+        before: dict[int, list[int]] = {entry: [] for entry in flows}
+        for entry, (_, _, following, landings) in flows.items():
+            for after in (*following, *landings):
+                before[after].append(entry)
+        live = dict.fromkeys(flows, 0)
+        queue = list(reversed(flows))
         held = 0
-        for each in queue:
-            out: set[int] = set()
-            for after in self.graph.next[each.address]:
-                out |= live[after]
-            if each.registers and defines(each.name):
-                out -= {each.registers[0]}
-                used = each.registers[1:]
-            else:
-                used = each.registers
-            for landing in self.graph.handlers(each.address):
-                out |= live[landing]
-            new = out | set(used)
-            self._spend(len(new) + 1)
-            if new != live[each.address]:
-                held += len(new) - len(live[each.address])
+        for entry in queue:
+            used, written, following, landings = flows[entry]
+            new = 0
+            for after in following:
+                new |= live[after]
+            new = used | new & ~written
+            for landing, always in landings.items():
+                new |= live[landing] & ~always
+            words = 1 + new.bit_length() // 64
+            self._spend(words * (1 + len(landings)))
+            if new != live[entry]:
+                held += words
                 if held > MAX_HELD:
                     raise ImageError("a method holds too many values", offset=self.code.offset)
-                live[each.address] = new
-                queue += [self.graph.at[address] for address in before[each.address]]
+                live[entry] = new
+                queue += before[entry]
         return live
+
+    def _flow(self, block: Block) -> tuple[int, int, tuple[int, ...], dict[int, int]]:
+        """Return what a block reads before it writes it, what it writes, and where it leads.
+
+        Last, for each exception handler: what is written before any exception that goes there.
+        """
+        used = written = 0
+        landings: dict[int, int] = {}
+        for each, handlers in block.all:
+            registers = each.registers
+            writes = bool(registers) and defines(each.name)
+            for register in registers[1:] if writes else registers:
+                used |= 1 << register & ~written
+            for landing in handlers:
+                landings[landing] = landings.get(landing, -1) & written
+            if writes:
+                written |= 1 << registers[0]
+        self._spend(len(block.all) * (1 + (used | written).bit_length() // 64))
+        return used, written, block.after, landings

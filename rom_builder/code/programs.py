@@ -93,19 +93,50 @@ class Unit:
 
 
 class Body:
-    """A method with its code.
+    """A method with its code; names and code are read when they are asked for.
 
     Attributes:
-        key: Its whole name, as smali writes it.
+        index: In the table of methods of its file.
+        access: Flags of the DEX format.
+        number: Among the methods of its app; -1 for one of a library.
     """
 
-    __slots__ = ("_code", "key", "method", "unit")
+    __slots__ = ("_code", "_key", "_method", "access", "index", "number", "offset", "unit")
 
-    def __init__(self, unit: Unit, method: Method) -> None:
+    def __init__(self, unit: Unit, index: int, access: int, offset: int) -> None:
         self.unit = unit
-        self.method = method
-        self.key = method.ref.key
+        self.index = index
+        self.access = access
+        self.offset = offset
+        self.number = -1
+        self._key: str | None = None
+        self._method: Method | None = None
         self._code: Code | None = None
+
+    @property
+    def method(self) -> Method:
+        """The method as its class lists it."""
+        if self._method is None:
+            ref = self.unit.ids.method(self.index)
+            self._method = Method(ref, self.index, self.access, self.offset)
+        return self._method
+
+    @property
+    def key(self) -> str:
+        """Its whole name, as smali writes it."""
+        if self._key is None:
+            self._key = self.unit.ids.method(self.index).key
+        return self._key
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the app's, not a library's."""
+        return self.number >= 0
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether a class below can have another in its place: no constructor, static, private."""
+        return not self.access & 0x1000A
 
     @property
     def code(self) -> Code:
@@ -115,8 +146,22 @@ class Body:
             ImageError: It is damaged.
         """
         if self._code is None:
-            self._code = self.unit.parse(self.method.code_offset)
+            self._code = self.unit.parse(self.offset)
         return self._code
+
+    @property
+    def owner(self) -> str:
+        """Descriptor of its class."""
+        return self.unit.ids.type(self.unit.ids.method_owners[self.index])
+
+    @property
+    def name(self) -> str:
+        """Its bare name."""
+        return self.unit.ids.string(self.unit.ids.method_row(self.index)[2])
+
+    def address_of(self, offset: int) -> int:
+        """Return the address of the instruction at a byte offset in the file."""
+        return (offset - self.code.byte_offset(0)) >> 1
 
     def place(self, address: int = 0) -> Location:
         """Return where an instruction lies in the ROM."""

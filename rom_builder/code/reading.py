@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import gc
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rom_builder.code.choices import read_constant_choices
@@ -13,9 +15,10 @@ from rom_builder.code.controls import read_ticks, read_writes
 from rom_builder.code.gates import Gates, call_sites
 from rom_builder.code.identifiers import SOURCES, Sources, read_identifiers
 from rom_builder.code.programs import Body, Program, Unit, read_program
-from rom_builder.code.scope import CONST_STRING, Scope, Site
+from rom_builder.code.scope import Scope
 from rom_builder.code.trust_all import read_trust_all
 from rom_builder.code.urls import Urls
+from rom_builder.code.uses import CONST_STRING, Site
 from rom_builder.code_facts import AnchorFound, CodeFact, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.errors import ImageError
 from rom_builder.packages import Packages
@@ -63,7 +66,10 @@ def read_service_code(
             unread.append(file.name)
             continue
         try:
-            yield from list(_App(profile, package.name, Scope(program, usable), anchors).read())
+            with _collector_paused():
+                app = _App(profile, package.name, Scope(program, usable), anchors)
+                found = list(app.read())
+            yield from found
             read.append(file.name)
         except ImageError as error:
             rom.note_unread(error, file.name)
@@ -72,6 +78,22 @@ def read_service_code(
         yield from _sinks_in_library(rom, profile, library)
     yield from anchors.found()
     yield CodeRead(profile.id, tuple(read), tuple(unread))
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector off for one app.
+
+    Hundreds of thousands of values are made that live as long as the app is looked at; none of them
+    are in circles, and looking for those again and again takes a fifth of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _library_files(rom: Rom, profile: Profile) -> Iterator[RomFile]:
@@ -105,7 +127,7 @@ def _strings_in(unit: Unit, texts: frozenset[str]) -> Iterator[tuple[Body, int, 
         return
     for method in unit.classes.methods:
         if method.code_offset:
-            body = Body(unit, method)
+            body = Body(unit, method.index, method.access, method.code_offset)
             for address, _, index in body.code.references(frozenset((CONST_STRING,))):
                 if index in indexes:
                     yield body, address, unit.ids.string(index)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 from rom_builder.code.flow import MAX_HELD, defines, graph_of
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import INVOKES, STATIC, Scope
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import INVOKES, STATIC
 from rom_builder.errors import ImageError
 from rom_builder.findings import Location
 from rom_builder.formats.dex_code import parameter_registers
@@ -80,6 +82,11 @@ class Evaluated:
 State = dict[int | Builder, Texts | Builder]
 
 
+def _order(known: Known) -> tuple[str, list[str]]:
+    """Sets have no order of their own; findings must come in the same one every time."""
+    return known.text, [str(part) for part in known.parts]
+
+
 def joined(*sets: Texts) -> Texts:
     """Return every way to put one text of each set after another."""
     if all(len(each) == 1 for each in sets) or len(list(product(*sets))) <= MAX_TEXTS:
@@ -93,6 +100,14 @@ def joined(*sets: Texts) -> Texts:
     return UNKNOWN
 
 
+@lru_cache(maxsize=512)
+def touches(name: str) -> bool:
+    """Say whether an operation does anything to texts."""
+    return defines(name) or name.startswith(
+        ("invoke", "return-object", "sput-object", "iput-object")
+    )
+
+
 class Evaluator:
     """Evaluates the methods of one app.
 
@@ -104,7 +119,7 @@ class Evaluator:
         self._scope = scope
         self._fields: dict[str, Texts] = {}
         self._starts: dict[str, Evaluated] = {}
-        self._results: dict[str, Texts] = {}
+        self._results: dict[Body, Texts] = {}
         self._depth = 0
 
     def field(self, ref: MemberRef) -> Texts:
@@ -146,15 +161,14 @@ class Evaluator:
         targets = self._scope.targets(code, ref)
         if len(targets) != 1:
             return UNKNOWN
-        (key,) = targets
-        if key not in self._results:
-            self._results[key] = UNKNOWN
-            body = self._scope.body(key)
-            if body is not None and len(body.code.units) < 200:
+        (body,) = targets
+        if body not in self._results:
+            self._results[body] = UNKNOWN
+            if len(body.code.units) < 200:
                 self._depth += 1
-                self._results[key] = self.evaluate(body).returned or UNKNOWN
+                self._results[body] = self.evaluate(body).returned or UNKNOWN
                 self._depth -= 1
-        return self._results[key]
+        return self._results[body]
 
     def evaluate(self, body: Body, given: Mapping[int, Known] | None = None) -> Evaluated:
         """Evaluate one method.
@@ -191,7 +205,9 @@ class _Evaluation:
             visits[address] = visits.get(address, 0) + 1
             each = self._graph.at[address]
             self._body.unit.spend(len(states[address]) + 1)
-            then = self._apply(each, dict(states[address]))
+            then = states[address]
+            if -2 in then or touches(each.name):
+                then = self._apply(each, dict(then))
             for after in (*self._graph.handlers(address), *self._graph.next[address]):
                 merged = self._merged(states.get(after), then)
                 if merged != states.get(after):
@@ -205,8 +221,8 @@ class _Evaluation:
 
     @staticmethod
     def _merged(one: State | None, other: State) -> State:
-        if one is None:
-            return dict(other)
+        if one is None or one is other:
+            return other  # states are not written to once they are held
         merged: State = {}
         for name in one.keys() & other.keys():
             left, right = one[name], other[name]
@@ -334,7 +350,7 @@ class _Evaluation:
     def _hand(
         self, each: Instruction, texts: Iterable[Known], to: MemberRef | None, argument: int
     ) -> None:
-        for known in texts:
+        for known in sorted(texts, key=_order):
             key = (each.address, known.text, argument)
             if known.text != "{}" and key not in self._seen:
                 self._seen.add(key)

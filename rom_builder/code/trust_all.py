@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import INVOKES, NEW_INSTANCE, Scope
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import INVOKES, NEW_INSTANCE
 from rom_builder.code_facts import Step, TrustAll
 
 MANAGERS = ("Ljavax/net/ssl/X509TrustManager;", "Ljavax/net/ssl/X509ExtendedTrustManager;")
@@ -32,7 +33,7 @@ def read_trust_all(service: str, scope: Scope) -> Iterator[TrustAll]:
         is_manager = any(each in MANAGERS for each in above)
         if not is_manager and not any(each in VERIFIERS for each in above):
             continue
-        for body in scope.bodies_of(owner).values():
+        for body in scope.bodies_of(owner):
             name = body.method.ref.name
             if is_manager and name == "checkServerTrusted" and _does_nothing(body):
                 what = f"{body.title} checks no certificate"
@@ -49,9 +50,9 @@ def read_trust_all(service: str, scope: Scope) -> Iterator[TrustAll]:
 def _allow_all(service: str, scope: Scope) -> Iterator[TrustAll]:
     sites = [
         site
-        for key, found in scope.uses.fields.items()
-        if key.partition("->")[2].startswith("ALLOW_ALL_HOSTNAME_VERIFIER:")
-        for site in found
+        for ref, found in scope.uses.fields.items()
+        if ref.name == "ALLOW_ALL_HOSTNAME_VERIFIER"
+        for site in scope.uses.sites_of(found)
     ]
     sites += scope.uses.creations.get(ALLOW_ALL, ())
     seen: set[str] = set()
@@ -60,7 +61,7 @@ def _allow_all(service: str, scope: Scope) -> Iterator[TrustAll]:
             seen.add(site.method)
             body = scope.bodies[site.method]
             what = f"{body.title} uses a verifier that accepts any host name"
-            live = site.method in scope.reachable
+            live = body in scope.reachable
             way = steps_to(scope, site.method) if live else ()
             yield TrustAll(service, what, live, way, body.place(site.address))
 
@@ -71,14 +72,14 @@ def _created(scope: Scope, owner: str) -> str | None:
         site.method
         for each in (owner, *scope.subtypes(owner))
         for site in scope.uses.creations.get(each, ())
-        if site.method in scope.reachable
+        if scope.bodies[site.method] in scope.reachable
     )
     return next(creators, None)
 
 
 def steps_to(scope: Scope, key: str) -> tuple[Step, ...]:
     """Return one way to a method, from what the system calls on."""
-    way = [body for each in scope.way_to(key) if (body := scope.body(each))]
+    way = scope.way_to(key)
     steps = [Step(f"the system can call {way[0].title}", way[0].place())]
     for caller, called in pairwise(way):
         steps.append(
@@ -97,7 +98,7 @@ def _where(scope: Scope, caller: Body, called: Body) -> int:
         if code == NEW_INSTANCE:
             if called.method.ref.owner in (ids.type(operand), *scope.supertypes(ids.type(operand))):
                 return address
-        elif called.key in scope.targets(code, ids.method(operand)):
+        elif called in scope.targets(code, ids.method(operand)):
             return address
     return 0
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from rom_builder.code.flow import constants_at
 from rom_builder.code.paths import NONZERO, Value, Walker
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import INVOKES, OBJECT, STATIC, Scope
+from rom_builder.code.scope import OBJECT, Scope
 from rom_builder.code.texts import STRING, Evaluator, Handed, Known
+from rom_builder.code.uses import INVOKES, STATIC
 from rom_builder.code_facts import CodeUrl, Step, UnresolvedUrls
 from rom_builder.formats.dex_code import parameter_registers
-from rom_builder.formats.dex_ids import MemberRef, parameters, words
+from rom_builder.formats.dex_ids import parameters, words
 
 URL = re.compile(r"(https?)://([^/:?#\\\s]*)[^\s\"'<>]*", re.IGNORECASE)
 MAX_ROUNDS = 3
@@ -44,6 +45,7 @@ class Urls:
         self._encrypted_by = encrypted_by
         self._sinks = sinks
         self._evaluator = Evaluator(scope)
+        self._walkers: dict[Body, Walker] = {}
 
     def read(self) -> Iterator[CodeUrl | UnresolvedUrls]:
         """Yield every URL that a method hands on, once per method.
@@ -68,7 +70,7 @@ class Urls:
                 host=host,
                 url=match[0],
                 parts=handed.text.parts,
-                reachable=body.key in self._scope.reachable,
+                reachable=body in self._scope.reachable,
                 encrypted=self._encrypted(body, handed, MAX_WRAPPERS),
                 sinks=self._sinks.get(body.key, ()),
                 location=body.place(handed.address),
@@ -80,17 +82,12 @@ class Urls:
     def _handed(self) -> Iterator[tuple[Body, Handed]]:
         """Yield what the methods hand to calls and instance fields, returned URLs followed."""
         uses = self._scope.uses
-        starts: set[str] = set()
-        for text, sites in uses.strings.items():
-            if URL.match(text):
-                starts.update(site.method for site in sites)
-        for key, sites in uses.fields.items():
-            owner, _, rest = key.partition("->")
-            name, _, kind = rest.partition(":")
-            if kind == STRING:
-                held = self._evaluator.field(MemberRef(owner, name, kind))
+        starts = uses.methods_with(URL.match)
+        for ref, numbers in uses.fields.items():
+            if ref.signature == STRING:
+                held = self._evaluator.field(ref)
                 if any(URL.match(known.text) for known in held):
-                    starts.update(site.method for site in sites)
+                    starts.update(site.method for site in uses.sites_of(numbers))
         done: set[str] = set()
         for _ in range(MAX_ROUNDS):
             returning: set[str] = set()
@@ -117,8 +114,8 @@ class Urls:
             return ALWAYS
         each = next(e for e in body.code.instructions if e.address == handed.address)
         targets = self._scope.targets(each.code, to) if each.code in INVOKES else []
-        callee = self._scope.bodies.get(targets[0]) if len(targets) == 1 else None
-        if callee is None or not depth:
+        callee = targets[0] if len(targets) == 1 else None
+        if callee is None or not callee.is_own or not depth:
             return NEVER
         inner = self._evaluator.evaluate(callee, {handed.argument: Known(handed.text.text)}).handed
         passed = [h for h in inner if h.text.text == handed.text.text and h.to is not None]
@@ -129,7 +126,9 @@ class Urls:
                 given[register] = constants[position]
             elif position == handed.argument:
                 given[register] = NONZERO
-        walker = Walker(callee)
+        walker = self._walkers.get(callee)
+        if walker is None:
+            walker = self._walkers[callee] = Walker(callee)
         reached = walker.walk({h.address for h in passed}, given=given).reached
         answers = {
             self._encrypted(callee, h, depth - 1)

@@ -100,6 +100,14 @@ class DexStrings(Sequence[str]):
             return [self[i] for i in range(*index.indices(self._count))]
         if not -self._count <= index < self._count:
             raise IndexError(index)
+        data, offset, starts = self._data, self._offsets[index], self._starts
+        if starts[index] == offset and data[offset] < 0x80:  # short, in a table that ascends
+            first = offset + 1
+            last = first + data[offset]
+            raw = data[first:last]
+            limit = starts[index + 1] if index >= 0 and index + 1 < len(starts) else len(data)
+            if last < limit and not data[last] and raw.isascii() and 0 not in raw:
+                return raw.decode("ascii")
         return self._decode(*self._item(self._rank(index % self._count)))
 
     def find(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
@@ -131,8 +139,10 @@ class DexStrings(Sequence[str]):
         """
         needle = encode_mutf8(text) + b"\0"
         length = _uleb128(utf16_length(text))
-        position = -1
-        while (position := self._data.find(needle, position + 1)) >= 0:
+        if not self._starts:
+            return
+        position, end = self._starts[0], self._item(len(self._starts) - 1)[2] + 1
+        while (position := self._data.find(needle, position + 1, end)) >= 0:
             start = position - len(length)
             if self._data.startswith(length, max(start, 0)):
                 rank = bisect_left(self._starts, start)

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from struct import iter_unpack, unpack_from
+from typing import NamedTuple
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.dex_ids import DexIds, MemberRef, type_list
@@ -60,8 +61,7 @@ class Method:
     code_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClassDef:
+class ClassDef(NamedTuple):
     """A class that the file defines; its members are read by :meth:`DexClasses.methods`.
 
     Attributes:
@@ -69,6 +69,7 @@ class ClassDef:
         superclass: Descriptor, None only for ``java.lang.Object``.
         data_offset: Where its members lie in the file, 0 if it has none.
         values_offset: Where the initial values of its static fields lie, 0 if all are zero.
+        type_index: Its own, in the table of types.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ClassDef:
     interfaces: tuple[str, ...]
     data_offset: int
     values_offset: int
+    type_index: int
 
 
 class DexClasses:
@@ -110,6 +112,7 @@ class DexClasses:
                     tuple(map(self.ids.type, listed)),
                     data,
                     values,
+                    type_index,
                 ),
             )
         return found
@@ -125,21 +128,35 @@ class DexClasses:
         Raises:
             ImageError: They are damaged, or of another class.
         """
+        for index, access, code in self.rows_of(each):
+            yield Method(self.ids.method(index), index, access, code)
+
+    def rows_of(self, each: ClassDef) -> list[tuple[int, int, int]]:
+        """Return index, access flags and offset of the code of the methods of one class.
+
+        Raises:
+            ImageError: They are damaged, or of another class.
+        """
+        found: list[tuple[int, int, int]] = []
         if not each.data_offset:
-            return
+            return found
         reader = _Leb128(self._data, each.data_offset)
+        owners = self.ids.method_owners
         for count in self._member_counts(reader)[1]:
             index = 0
-            for number in range(count):
-                step = reader.unsigned()
+            numbers = iter(reader.several(3 * count))
+            for number, (step, access, code) in enumerate(
+                zip(numbers, numbers, numbers, strict=True)
+            ):
                 if number and not step:
                     raise ImageError("a class lists a method twice", offset=reader.offset)
                 index += step
-                access, code = reader.unsigned(), reader.unsigned()
-                ref = self.ids.method(index)
-                if ref.owner != each.name:
+                if not index < len(owners):
+                    self.ids.method(index)  # refuses it
+                if owners[index] != each.type_index and self.ids.type(owners[index]) != each.name:
                     raise ImageError("a class lists the method of another", offset=reader.offset)
-                yield Method(ref, index, access, code)
+                found.append((index, access, code))
+        return found
 
     def static_fields(self, each: ClassDef) -> Iterator[tuple[MemberRef, Constant]]:
         """Yield the static fields of one class with the value they have before ``<clinit>``."""
@@ -161,8 +178,7 @@ class DexClasses:
         if sum(counts) > len(self._data):
             raise ImageError(f"{sum(counts)} members of one class", offset=reader.offset)
         if skip:
-            for _ in range(2 * (counts[0] + counts[1])):
-                reader.unsigned()
+            reader.several(2 * (counts[0] + counts[1]))
         return (counts[0], counts[1]), (counts[2], counts[3])
 
     def _values(self, offset: int) -> Iterator[Constant]:
@@ -200,6 +216,30 @@ class _Leb128:
             raise ImageError("class data run past the end of the file", offset=self.offset)
         self.offset += size
         return raw
+
+    def several(self, count: int) -> list[int]:
+        """Return so many unsigned numbers; most are of one byte."""
+        data, at = self._data, self.offset
+        found = []
+        try:
+            for _ in range(count):
+                value = data[at]
+                at += 1
+                if value > 0x7F:
+                    start, shift = at - 1, 7
+                    value &= 0x7F
+                    while (byte := data[at]) > 0x7F:
+                        value |= (byte & 0x7F) << shift
+                        at, shift = at + 1, shift + 7
+                        if shift > 28:
+                            raise ImageError("a number of more than five bytes", offset=start)
+                    value |= byte << shift
+                    at += 1
+                found.append(value)
+        except IndexError:
+            raise ImageError("class data run past the end of the file", offset=at) from None
+        self.offset = at
+        return found
 
     def unsigned(self) -> int:
         data, offset = self._data, self.offset

@@ -59,7 +59,7 @@ class Guarded(NamedTuple):
     handlers: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Code:
     """The code of one method.
 
@@ -136,27 +136,18 @@ class _placed:  # noqa: N801 - reads as a phrase: with _placed(offset)
             error.offset += self._offset + 16
 
 
-def scan_code(
-    data: bytes, offset: int, codes: frozenset[int], operations: Operations = OPERATIONS
-) -> Iterator[tuple[int, int, int]]:
-    """Yield address, operation code and 16-bit operand of some instructions of a code item.
-
-    The same as :meth:`Code.references`, at a fraction of the time; handlers are not looked at.
+def code_span(data: bytes, offset: int) -> tuple[int, int]:
+    """Return where the instructions of a code item begin, in bytes, and their units.
 
     Raises:
-        ImageError: The code does not fit the file, or an operation is unknown or cut off.
+        ImageError: The code does not fit the file.
     """
     if offset < 0x70 or offset > len(data) - 16:
         raise ImageError("code lies outside the file", offset=offset)
     (size,) = unpack_from("<I", data, offset + 12)
     if size > MAX_UNITS or offset + 16 + 2 * size > len(data):
         raise ImageError(f"code of {size} units does not fit", offset=offset)
-    return operations.scanner(codes).scan(data, offset + 16, size)
-
-
-def code_size(data: bytes, offset: int) -> int:
-    """Return the units of the code item at an offset, 0 if it lies outside the file."""
-    return unpack_from("<I", data, offset + 12)[0] if 0 <= offset <= len(data) - 16 else 0
+    return offset + 16, size
 
 
 def parse_code(data: bytes, offset: int, operations: Operations = OPERATIONS) -> Code:

@@ -99,6 +99,7 @@ class DexIds:
         self._fields = self._table(0x50, 8)
         self._methods = self._table(0x58, 8)
         self._strings: dict[int, str] = {}
+        self._type_names: dict[int, str] = {}
         self._method_refs: dict[int, MemberRef] = {}
         self._field_refs: dict[int, MemberRef] = {}
         self._signatures: dict[int, str] = {}
@@ -119,6 +120,30 @@ class DexIds:
     def _method_rows(self) -> list[tuple[int, int, int]]:
         return list(iter_unpack("<HHI", self._methods))
 
+    def method_row(self, index: int) -> tuple[int, int, int]:
+        """Return the indexes of a method's class, prototype and name.
+
+        Raises:
+            ImageError: There is no such method.
+        """
+        if not 0 <= index < len(self._method_rows):
+            raise ImageError(f"method {index} of {len(self._method_rows)}", offset=0x58)
+        return self._method_rows[index]
+
+    @cached_property
+    def method_owners(self) -> list[int]:
+        """The type that each method is named with, by index."""
+        return [owner for owner, _, _ in self._method_rows]
+
+    def methods_named(self, names: frozenset[str]) -> list[int]:
+        """Return the indexes of all methods that have one of some bare names.
+
+        Raises:
+            ImageError: The string table is damaged.
+        """
+        wanted = set(self.string_indexes(names))
+        return [i for i, (_, _, name) in enumerate(self._method_rows) if name in wanted]
+
     def string(self, index: int) -> str:
         """Return a string of the file.
 
@@ -138,9 +163,12 @@ class DexIds:
         Raises:
             ImageError: There is no such type.
         """
-        if not 0 <= index < len(self._type_strings):
-            raise ImageError(f"type {index} of {len(self._type_strings)}", offset=0x40)
-        return self.string(self._type_strings[index])
+        name = self._type_names.get(index)
+        if name is None:
+            if not 0 <= index < len(self._type_strings):
+                raise ImageError(f"type {index} of {len(self._type_strings)}", offset=0x40)
+            name = self._type_names[index] = self.string(self._type_strings[index])
+        return name
 
     def signature(self, proto: int) -> str:
         """Return a prototype as ``(parameters)return``.
@@ -166,9 +194,7 @@ class DexIds:
         """
         ref = self._method_refs.get(index)
         if ref is None:
-            if not 0 <= index < len(self._method_rows):
-                raise ImageError(f"method {index} of {len(self._method_rows)}", offset=0x58)
-            owner, proto, name = self._method_rows[index]
+            owner, proto, name = self.method_row(index)
             ref = MemberRef(self.type(owner), self.string(name), self.signature(proto))
             self._method_refs[index] = ref
         return ref

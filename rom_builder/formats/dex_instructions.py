@@ -12,7 +12,6 @@ on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, An
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from struct import pack, unpack, unpack_from
 from typing import NamedTuple
@@ -63,13 +62,18 @@ class Operations(dict[int, Operation]):
             for index, name in enumerate(names):
                 self[int(start, 16) + index] = Operation(name, form)
         self.sizes = [int(self[code].format[0]) if code in self else 0 for code in range(256)]
-        self._scanners: dict[frozenset[int], Scanner] = {}
+        self._steps: dict[frozenset[int], list[int]] = {}
 
-    def scanner(self, codes: frozenset[int]) -> Scanner:
-        """Return what finds the instructions with some operation codes."""
-        if codes not in self._scanners:
-            self._scanners[codes] = Scanner(self, codes)
-        return self._scanners[codes]
+    def steps(self, codes: frozenset[int]) -> list[int]:
+        """Return the bytes of an instruction by its code, negative if the code is one of some.
+
+        It is 0 for nop, which may begin a table, and where there is no instruction.
+        """
+        if codes not in self._steps:
+            sizes = enumerate(self.sizes)
+            steps = [-2 * size if code in codes else 2 * size for code, size in sizes]
+            self._steps[codes] = [0, *steps[1:]]
+        return self._steps[codes]
 
 
 def _arithmetic() -> str:
@@ -242,76 +246,50 @@ def addresses(units: Sequence[int], table: Operations) -> Iterator[tuple[int, in
         address += found
 
 
-class Scanner:
-    """Finds the instructions with some operation codes without decoding those between them.
+def positions(data: bytes, start: int, size: int, steps: Sequence[int]) -> list[int]:
+    """Return the byte offset in the file of each instruction with one of some operation codes.
 
-    One expression of :mod:`re` steps over whole instructions, as the operation code alone gives
-    their size; tables inside the code are left to :func:`payload_size`.
+    What :meth:`Code.references` finds, at a fraction of the time.
 
     Args:
-        table: What the operation codes mean.
-        codes: Those that are looked for; each has an operand in its second unit.
+        data: The file.
+        start: Byte offset of the code.
+        size: Its code units.
+        steps: What :meth:`Operations.steps` returns for those operation codes.
+
+    Raises:
+        ImageError: An operation is unknown or cut off; the offset counts from the file's start.
     """
-
-    def __init__(self, table: Operations, codes: frozenset[int]) -> None:
-        self._sizes = table.sizes
-        by_size: dict[int, list[int]] = {}
-        for code, size in enumerate(table.sizes):
-            if size and code and code not in codes:
-                by_size.setdefault(size, []).append(code)
-        steps = [
-            b"[%b].{%d}" % (b"".join(b"\\x%02x" % code for code in found), 2 * size - 1)
-            for size, found in by_size.items()
-        ]
-        skip = b"(?:" + b"|".join((*steps, b"\\x00\\x00")) + b"){0,400}"
-        wanted = b"".join(b"\\x%02x" % code for code in sorted(codes))
-        self._skip = re.compile(skip, re.DOTALL)
-        self._hit = re.compile(skip + b"[%b]" % wanted, re.DOTALL)
-
-    def scan(self, data: bytes, start: int, size: int) -> Iterator[tuple[int, int, int]]:
-        """Yield address, operation code and 16-bit operand of each instruction that is looked for.
-
-        Args:
-            data: The file.
-            start: Byte offset of the code.
-            size: Its code units.
-
-        Raises:
-            ImageError: An operation is unknown or cut off; the offset counts from the file's start.
-        """
-        sizes, hit = self._sizes, self._hit.match
-        at, end = start, start + 2 * size
-        while at < end:
-            found = hit(data, at, end)
-            if found is not None:
-                at = found.end() - 1
-                code = data[at]
-                after = at + 2 * sizes[code]
-                if after > end:
-                    raise ImageError(f"operation {code:#04x} is cut off", offset=at)
-                yield (at - start) >> 1, code, data[at + 2] | data[at + 3] << 8
-                at = after
-                continue
-            skipped = self._skip.match(data, at, end)
-            after = skipped.end() if skipped else at
-            if after == at:
-                after += 2 * self._table_at(data, at, end)
-            at = after
-
-    @staticmethod
-    def _table_at(data: bytes, at: int, end: int) -> int:
-        """Return the units of the table at an offset.
-
-        Raises:
-            ImageError: None is there.
-        """
-        if data[at] or at + 2 > end:
+    found: list[int] = []
+    note = found.append
+    at, end = start, start + 2 * size
+    while at < end:
+        step = steps[data[at]]
+        if step > 0:
+            at += step
+        elif step < 0:
+            note(at)
+            at -= step
+        elif data[at]:
             raise ImageError(f"operation {data[at]:#04x} is unknown or cut off", offset=at)
-        left = (end - at) // 2
-        size = _table_size(unpack_from(f"<{min(left, 4)}H", data, at), left)
-        if size > left:
-            raise ImageError("a table in the code runs past its end", offset=at)
-        return size or 1  # a nop with something in its unused half
+        else:
+            at += 2 * _table_at(data, at, end) if data[at + 1] else 2
+    if at > end:
+        raise ImageError("the last operation is cut off", offset=start)
+    return found
+
+
+def _table_at(data: bytes, at: int, end: int) -> int:
+    """Return the units of the table at an offset, 1 for a nop with something in its unused half.
+
+    Raises:
+        ImageError: It runs past the end.
+    """
+    left = (end - at) // 2
+    size = _table_size(unpack_from(f"<{min(left, 4)}H", data, at), left)
+    if size > left:
+        raise ImageError("a table in the code runs past its end", offset=at)
+    return size or 1
 
 
 def decode(units: Sequence[int], table: Operations) -> list[Instruction]:

@@ -10,7 +10,8 @@ import pytest
 
 from rom_builder.code.flow import Graph
 from rom_builder.code.programs import Program, Unit
-from rom_builder.code.scope import INVOKES, Scope
+from rom_builder.code.scope import Scope
+from rom_builder.code.uses import INVOKES
 from rom_builder.formats.dex import parse_dex
 
 from .look_alikes import DEX
@@ -52,7 +53,8 @@ def their_calls(found: Any) -> tuple[Calls, Calls]:
 
 
 def my_calls(scope: Scope) -> tuple[Calls, Calls]:
-    calls = {(s.method, s.address, name) for name, at in scope.uses.calls.items() for _, s in at}
+    called = {ref for body in scope.coded for _, ref in scope.uses.calls_by(body)}
+    calls = {(s.method, s.address, r.key) for r in called for _, s in scope.uses.calls_of(r)}
     strings = {(s.method, s.address, text) for text, at in scope.uses.strings.items() for s in at}
     return calls, strings
 

@@ -281,7 +281,7 @@ def test_the_way_to_code_that_trusts_all_is_shown(tmp_path: Path) -> None:
 def test_a_way_begins_with_what_the_platform_calls() -> None:
     app = scope("gate_in_caller")
     target = "Lcom/example/Lookup;->query(Ljava/lang/String;)V"
-    assert [key.partition("->")[2] for key in app.way_to(target)] == [
+    assert [body.key.partition("->")[2] for body in app.way_to(target)] == [
         "onHandleIntent(Landroid/content/Intent;)V",
         "inner()V",
         "query(Ljava/lang/String;)V",

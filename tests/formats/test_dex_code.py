@@ -187,7 +187,7 @@ def read_all(data: bytes) -> None:
         list(unit.classes.static_fields(each))
     for method in unit.classes.methods:
         if method.code_offset:
-            body = Body(unit, method)
+            body = Body(unit, method.index, method.access, method.code_offset)
             for _, _, operand in body.code.references(frozenset((0x6E, 0x71))):
                 unit.ids.method(operand)
             Walker(body).walk((), limit=500)
