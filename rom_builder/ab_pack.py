@@ -24,7 +24,6 @@ from rom_builder.formats.ab_metadata import (
 from rom_builder.formats.avb_descriptors import HashtreeDescriptor
 from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
 from rom_builder.formats.payload.properties import PayloadProperties, parse_payload_properties
-from rom_builder.formats.payload.signing import PayloadKey
 from rom_builder.formats.payload.writer import PayloadWriter
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_directory import STORED
@@ -74,7 +73,7 @@ def write_ab_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> Non
         wipe=plan.wipe,
         resign=plan.resign,
     )
-    key = PayloadKey(keys.payload.public_key, keys.payload.sign_digest)
+    key = keys.payload_key
     with PayloadWriter(payload, edited.images, [key], decoded=edited.decoded) as written:
         write_entries(
             tree.archive, written, edited, keys.ota.certificate.public_bytes(Encoding.PEM), file

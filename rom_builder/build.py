@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.ab_pack import verify_places
+from rom_builder.asking import asked_by, refuse_unsigned_apps, request_for, write_request
 from rom_builder.attestations import Artifact, Origin
 from rom_builder.bases import base_of
 from rom_builder.check import check_rom, in_background
@@ -38,6 +39,7 @@ from rom_builder.signers.apk import sign_app
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
 from rom_builder.signers.signer import CheckedSigner
+from rom_builder.signing_request import RequestedFile
 from rom_builder.update_certificates import dangers, plan_certificates
 from rom_builder.waivers.apply import NONE, Exceptions
 
@@ -48,11 +50,16 @@ SIGNED_ANEW = ("rom.public_keys", "rom.weak_signatures", "rom.verified_boot")
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A package that was written, and the report on it."""
+    """A package that was written, and the report on it.
+
+    Attributes:
+        unsigned: Whether it waits for signatures; a signing request lies beside it.
+    """
 
     path: Path
     plan: Plan
     report: Report
+    unsigned: bool = False
 
 
 class NotCompliant(BuildRefused):
@@ -89,7 +96,8 @@ def build(
         base: A full A/B package, a target-files package, partition images, or a file-based or full
             block-based package, packed or unpacked.
         keys: What signs it; ``avb`` is needed where verified boot has to be sealed again, ``apk``
-            where the package gets an app of its own: an overlay.
+            where the package gets an app of its own: an overlay. With absent keys the package is
+            written without their signatures, and a request for these beside it.
         output: The package to write; appears whole or not at all.
         brought: Files that the user brings, by device path.
         removed: Device paths of files, links and whole folders that are taken out.
@@ -105,6 +113,8 @@ def build(
 
     Raises:
         NotCompliant: The result does not meet its policies.
+        AppsFirst: Keys are absent and an app has to be signed before the package can be made; the
+            request for that was written.
         BuildRefused: The base cannot be edited safely.
         SigningError: The key is refused or fails.
         ImageError: The base is damaged where it has to be read.
@@ -115,7 +125,8 @@ def build(
     step("open")
     rom = open_rom(base)
     attesting = None if keys.attestation is None else proof
-    base_digest = in_background(lambda: rom.sha256) if attesting else None
+    wanted = attesting or keys.ota.absent
+    base_digest = in_background(lambda: rom.sha256) if wanted else None
     if output.exists() and output.resolve() == base.resolve():
         raise BuildRefused(f"{output} is the base itself", hint="write to another file")
     if base.is_dir() and output.resolve().is_relative_to(base.resolve()):
@@ -128,6 +139,11 @@ def build(
     made = plan(rom, policies, brought, removed=removed, wipe=wipe)
     if replace_otacerts:
         made = plan_certificates(rom, made, *keys.device_certificates)
+    asking = None
+    if keys.ota.absent and base_digest is not None:
+        file_asked = RequestedFile(name=base.name, sha256=base_digest.result())
+        asking = asked_by(policies, file_asked, brought, proof)
+        refuse_unsigned_apps(made, keys, output, asking)
     made = with_signed_apps(made, keys.apk)
     remarked = remarks(rom, keys, replaces_otacerts=replace_otacerts)
     made = replace(made, notes=(*made.notes, *kind.notes, *remarked))
@@ -148,6 +164,14 @@ def build(
         report = check_rom(
             result, policies, today=today, notes=made.notes, sha256="", exceptions=exceptions
         )
+        if asking:
+            report = before_signing(report, result)
+            refuse_unless_compliant(report, made, output, result)
+            asking = replace(asking, verdict=str(report.verdict))
+            request = request_for(result, output.name, keys, asking)
+            if request is not None:
+                write_request(output, request)
+            return Built(output, made, named(report, output, result.sha256), unsigned=True)
         refuse_unless_compliant(report, made, output, result)
         step("sign")
         tail = sign_package(source, keys.ota, digest.result())
@@ -161,8 +185,7 @@ def build(
         verify_ota_signature(signed, [keys.ota.certificate], digests)
         if kind.is_ab:
             verify_places(ZipArchive(signed), signed.size)
-        image = replace(report.image, path=str(output), sha256=digests.file.hex())
-        report = replace(report, image=image)
+        report = named(report, output, digests.file.hex())
         if attesting is not None and base_digest is not None and keys.attestation is not None:
             step("attest")
             origin = Origin(
@@ -221,8 +244,12 @@ def refuse_unless_compliant(report: Report, made: Plan, output: Path, rom: Rom) 
         NotCompliant: It does not.
     """
     if report.verdict is not Verdict.COMPLIANT:
-        image = replace(report.image, path=str(output), sha256=rom.sha256)
-        raise NotCompliant(replace(report, image=image), made)
+        raise NotCompliant(named(report, output, rom.sha256), made)
+
+
+def named(report: Report, output: Path, sha256: str) -> Report:
+    """Return a report that gives the name and digest of the package that is written."""
+    return replace(report, image=replace(report.image, path=str(output), sha256=sha256))
 
 
 def remarks(rom: Rom, keys: Keyring | None, *, replaces_otacerts: bool = False) -> tuple[str, ...]:

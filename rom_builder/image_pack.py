@@ -24,7 +24,6 @@ from rom_builder.formats.build_state import device_state
 from rom_builder.formats.payload.container import DEFAULT_BLOCK_SIZE
 from rom_builder.formats.payload.manifest import ApexMetadata, Manifest, PartitionUpdate
 from rom_builder.formats.payload.properties import PayloadProperties
-from rom_builder.formats.payload.signing import PayloadKey
 from rom_builder.formats.payload.writer import PayloadWriter, blank_payload
 from rom_builder.formats.source import Pieces, Source
 from rom_builder.formats.target_files import with_postinstall
@@ -81,7 +80,7 @@ def write_image_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> 
         for name, partition in base.partitions.items()
     }
     payload = blank_payload(manifest_of(base, state))
-    key = PayloadKey(keys.payload.public_key, keys.payload.sign_digest)
+    key = keys.payload_key
     with PayloadWriter(payload, images, [key]) as written:
         entries = beside_payload(base, edited)
         write_entries(

@@ -295,7 +295,7 @@ def avb_key(signer: CheckedSigner | None, before: Algorithm, partition: str) -> 
     blob = encode_public_key(key)
     if SIZES[before].public_key_size == len(blob):
         algorithm = before
-    return AvbKey(algorithm, blob, signer.sign_digest)
+    return AvbKey(algorithm, blob, None if signer.absent else signer.sign_digest)
 
 
 def copied(source: Source) -> Source:

@@ -12,10 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent / "rom_builder"
 ROWS = [
     {"__main__"},
     {"cli"},
+    {"two_step"},
     {"resign"},
     {"build", "verification", "policy_tests", "notice", "difference"},
+    {"asking"},
     {"proof"},
-    {"bases", "attestations", "sbom"},
+    {"bases", "attestations", "sbom", "pending"},
     {"ab_pack", "block_pack", "image_pack"},
     {
         "check",
@@ -24,6 +26,7 @@ ROWS = [
         "block_script",
         "update_certificates",
         "vbmeta_verification",
+        "signing_request",
     },
     {"plan", "judge", "inspection", "waivers", "image_base", "reports", "hosts", "aspects"},
     {

@@ -61,6 +61,16 @@ LOCAL_BUILDER = "urn:rom-builder:local"
     help="Who builds, for the attestations.",
 )  # fmt: skip
 @click.option(
+    "--unsigned", is_flag=True,
+    help="Ask no signer: write the package without signatures, and OUTPUT.signing.json, which says what "
+    "has to be signed with which key.",
+)  # fmt: skip
+@click.option(
+    "--signatures", multiple=True, type=click.Path(exists=True, path_type=Path), metavar="PATH",
+    help="With --unsigned: signatures of apps that an earlier run asked for; a file, or a folder of "
+    "*.sig. May be repeated.",
+)  # fmt: skip
+@click.option(
     "--allow-public-key", is_flag=True,
     help="Sign even with a publicly known key, never for a release; the report says so.",
 )  # fmt: skip
@@ -83,6 +93,8 @@ def build(
     no_waivers: bool,
     strict_waivers: bool,
     builder_id: str,
+    unsigned: bool,
+    signatures: tuple[Path, ...],
     allow_public_key: bool,
 ) -> None:
     """Write a signed OTA package from BASE that meets its policies, or nothing.
@@ -102,6 +114,7 @@ def build(
     Examples:
       rom-builder build ota.zip -p messaging-opt-in -s dev -o signed.zip
       rom-builder build pine-target_files.zip -p messaging-opt-in -s dev -o signed.zip
+      rom-builder build ota.zip -p messaging-opt-in -s release.yaml --unsigned -o ota-unsigned.zip
     """
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build
@@ -109,12 +122,23 @@ def build(
     from rom_builder.proof import Proof
     from rom_builder.reports.text import printable
     from rom_builder.signers.keyring import open_keyring
+    from rom_builder.two_step import with_app_signatures
 
     targets = targets_of(outputs, "--report")
     loaded = load(policies)
     exceptions = exceptions_of(waivers, no_waivers, strict_waivers)
     decided = [policy.id for policy in loaded.policies]
-    keys = open_keyring(signing, prompt=ask, policies=decided, allow_public_key=allow_public_key)
+    if signatures and not unsigned:
+        raise click.UsageError("--signatures goes with --unsigned")
+    keys = open_keyring(
+        signing,
+        prompt=ask,
+        policies=decided,
+        allow_public_key=allow_public_key,
+        absent=unsigned,
+    )
+    if signatures:
+        keys = with_app_signatures(keys, signatures)
     try:
         built = run_build(
             base,
@@ -143,4 +167,10 @@ def build(
     for remark in keys.remarks:
         click.echo(f"warning: {printable(remark)}", err=True)
     changed = len(built.plan.edits) + len(built.plan.ramdisk_edits)
+    if built.unsigned:
+        click.echo(
+            f"wrote {output}, unsigned: {changed} files changed; sign {output}.signing.json",
+            err=True,
+        )
+        return
     click.echo(f"wrote {output}: {changed} files changed", err=True)

@@ -42,6 +42,31 @@ def sign_apk(unsigned: bytes, certificate: bytes, sign: Callable[[bytes], bytes]
         ImageError: The archive or the certificate is damaged, or there is a signing block already.
         SigningError: The key is of another kind, or a signature is not that of the certificate.
     """
+    archive, signer, v2, v3 = _signed_data(unsigned, certificate)
+    start, end = archive.directory_offset, archive.eocd_offset
+    pairs = _pair(V2_ID, _signed(v2, b"", signer, sign))
+    pairs += _pair(V3_ID, _signed(v3, _LEVELS, signer, sign))
+    size = (len(pairs) + 24).to_bytes(8, "little")
+    block = size + pairs + size + MAGIC
+    moved = _u32(start + len(block))
+    return unsigned[:start] + block + unsigned[start : end + 16] + moved + unsigned[end + 20 :]
+
+
+def digests_to_sign(unsigned: bytes, certificate: bytes) -> tuple[bytes, bytes]:
+    """Return the SHA-256 digests that :func:`sign_apk` asks to be signed: for v2, for v3.
+
+    Raises:
+        ImageError: As :func:`sign_apk`.
+        SigningError: The key is of another kind.
+    """
+    _, _, v2, v3 = _signed_data(unsigned, certificate)
+    return hashlib.sha256(v2).digest(), hashlib.sha256(v3).digest()
+
+
+def _signed_data(
+    unsigned: bytes, certificate: bytes
+) -> tuple[ZipArchive, Certificate, bytes, bytes]:
+    """Return the archive, the signer, and what its signatures of v2 and v3 cover."""
     source = BytesSource(unsigned)
     archive = ZipArchive(source)
     if find_signing_block(archive, source):
@@ -53,14 +78,9 @@ def sign_apk(unsigned: bytes, certificate: bytes, sign: Callable[[bytes], bytes]
 
     digests = _lp(_lp(_u32(_algorithm(signer)) + _lp(digest)))
     certificates = _lp(_lp(signer.der))
-    levels = _u32(V3_MIN_SDK) + _u32(V3_MAX_SDK)
     attributes = _lp(_lp(_u32(STRIPPING_PROTECTION_ID) + _u32(3)))
-    pairs = _pair(V2_ID, _signed(digests + certificates + attributes, b"", signer, sign))
-    pairs += _pair(V3_ID, _signed(digests + certificates + levels + _lp(b""), levels, signer, sign))
-    size = (len(pairs) + 24).to_bytes(8, "little")
-    block = size + pairs + size + MAGIC
-    moved = _u32(start + len(block))
-    return unsigned[:start] + block + unsigned[start : end + 16] + moved + unsigned[end + 20 :]
+    common = digests + certificates
+    return archive, signer, common + attributes, common + _LEVELS + _lp(b"")
 
 
 def _algorithm(signer: Certificate) -> int:
@@ -95,3 +115,6 @@ def _lp(data: bytes) -> bytes:
 
 def _pair(kind: int, value: bytes) -> bytes:
     return (len(value) + 4).to_bytes(8, "little") + _u32(kind) + value
+
+
+_LEVELS = _u32(V3_MIN_SDK) + _u32(V3_MAX_SDK)

@@ -125,7 +125,7 @@ def seal(
             continue
         vbmetas[name] = remaker.remade(name, old)
         if vbmetas[name] is not old:
-            images[name] = _with_vbmeta(name, _image(base, name), vbmetas[name])
+            images[name] = with_vbmeta(name, _image(base, name), vbmetas[name])
     return Sealed(images, vbmetas, remaker.descriptors)
 
 
@@ -324,7 +324,7 @@ def _laid_out(
     )
 
 
-def _with_vbmeta(name: str, image: Source, vbmeta: Vbmeta) -> Source:
+def with_vbmeta(name: str, image: Source, vbmeta: Vbmeta) -> Source:
     """Return a partition image with another vbmeta image, the rest as it is."""
     footer = read_footer(image)
     if footer is None:

@@ -22,16 +22,18 @@ class AvbKey:
     Attributes:
         algorithm: Which signatures it makes; RSA only.
         public_key: Its public half as AVB stores it (:func:`~.avb_key.encode_public_key`).
-        sign: Makes the signature.
+        sign: Makes the signature; None leaves zeros in its place, for it is made later.
     """
 
     algorithm: Algorithm
     public_key: bytes
-    sign: SignDigest = field(repr=False)
+    sign: SignDigest | None = field(repr=False)
 
 
 def sign_vbmeta(vbmeta: Vbmeta, key: AvbKey) -> Vbmeta:
     """Return a vbmeta image with its hash and a verified signature, everything else as it is.
+
+    Without ``key.sign`` the signature is zeros.
 
     Raises:
         SigningError: The algorithm is not one that is signed with, the key is not of its size, what
@@ -51,6 +53,8 @@ def sign_vbmeta(vbmeta: Vbmeta, key: AvbKey) -> Vbmeta:
     )
     data = blank.signed_data()
     digest = hashlib.new(sizes.hash_name, data).digest()
+    if key.sign is None:
+        return written(replace(blank, hash=digest, signature=bytes(sizes.signature_size)))
     signature = key.sign(digest, cast('Literal["sha256", "sha512"]', sizes.hash_name))
     try:
         verify_signature(key.algorithm, key.public_key, signature, data)

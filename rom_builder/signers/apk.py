@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.formats.apk_signing import sign_apk
+from rom_builder.formats.apk_signing import digests_to_sign, sign_apk
 from rom_builder.signers.signer import CheckedSigner
 
 
@@ -23,3 +23,13 @@ def sign_app(unsigned: bytes, signer: CheckedSigner) -> bytes:
     """
     certificate = signer.certificate.public_bytes(Encoding.DER)
     return sign_apk(unsigned, certificate, signer.sign_digest)
+
+
+def app_digests(unsigned: bytes, signer: CheckedSigner) -> tuple[bytes, bytes]:
+    """Return the digests that :func:`sign_app` asks a signer for: of scheme v2, of v3.
+
+    Raises:
+        SigningError: The key is of another kind.
+        ImageError: The archive is damaged or signed already.
+    """
+    return digests_to_sign(unsigned, signer.certificate.public_bytes(Encoding.DER))

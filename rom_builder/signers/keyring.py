@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from rom_builder.errors import SigningError
+from rom_builder.formats.payload.signing import PayloadKey
 from rom_builder.key_files import PassphrasePrompt
 from rom_builder.keys import Role, spki_sha256
 from rom_builder.signers.profile import load_signing_profile, profile_path, role_of
@@ -62,6 +63,16 @@ class Keyring:
         return self.own_payload or self.ota
 
     @property
+    def payload_key(self) -> PayloadKey:
+        """What signs the payload, as its writer takes it.
+
+        Raises:
+            SigningError: Devices cannot verify signatures of such a key.
+        """
+        key = self.payload
+        return PayloadKey(key.public_key, None if key.absent else key.sign_digest)
+
+    @property
     def signers(self) -> tuple[CheckedSigner, ...]:
         """All of them."""
         avb = self.avb.signers if self.avb else ()
@@ -107,6 +118,7 @@ def open_keyring(
     policies: Iterable[str] | None = None,
     allow_public_key: bool = False,
     roles: Iterable[Role] = BUILD,
+    absent: bool = False,
 ) -> Keyring:
     """Open the keys of a profile that a build signs with.
 
@@ -116,6 +128,7 @@ def open_keyring(
         policies: Ids of every policy that decides on the package, extended ones included.
         allow_public_key: Open even a publicly known key.
         roles: Those that will be needed, if the profile has them; ``ota`` always is.
+        absent: Ask no signer: take what the profile says of each key; they sign elsewhere, later.
 
     Raises:
         PolicyError: The profile cannot be read or is wrong.
@@ -136,6 +149,7 @@ def open_keyring(
             prompt=None if prompt is None else PassphrasePrompt(asking(prompt, role)),
             policies=decided,
             allow_public_key=allow_public_key,
+            absent=absent,
         )
     refuse_shared_keys(opened)
     avb = {role.partition(".")[2]: key for role, key in opened.items() if role_of(role) == "avb"}

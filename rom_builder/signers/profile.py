@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,8 +47,9 @@ from rom_builder.policy.models import Day, Id, Model, once
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
 from rom_builder.signers import open_signer
+from rom_builder.signers.absent import AbsentSigner
 from rom_builder.signers.pkcs11_token import PIN_VARIABLE
-from rom_builder.signers.signer import Allowance, CheckedSigner, public_key_of
+from rom_builder.signers.signer import Allowance, CheckedSigner, checked, public_key_of
 
 _LARGEST = 1 << 20
 
@@ -156,6 +158,7 @@ class SigningProfile(Model):
         policies: Iterable[str] | None = None,
         allow_public_key: bool = False,
         now: datetime | None = None,
+        absent: bool = False,
     ) -> CheckedSigner:
         """Open the signer of a role.
 
@@ -168,6 +171,7 @@ class SigningProfile(Model):
                 signs through this one.
             allow_public_key: Open even a publicly known key.
             now: When it is, for the end of the key's life.
+            absent: Ask no signer; the key signs elsewhere, later.
 
         Raises:
             SigningError: The role has no key here, its key or certificate cannot be used, is
@@ -206,10 +210,38 @@ class SigningProfile(Model):
                 f"{', '.join(key.policies)}",
                 hint="sign with another key, or let its owner add the policy to the profile",
             )
-        signer = open_key(key, folder, certificate, given, prompt)
+        if absent:
+            signer = absent_key(where, key, certificate, given)
+        else:
+            signer = open_key(key, folder, certificate, given, prompt)
         refuse_public_key(signer.public_key, allow_public_key=allow_public_key, name=where)
         _refuse_ended(where, key.not_after, signer.given, now or datetime.now(UTC))
         return signer
+
+
+def absent_key(
+    where: str, key: RoleKey, certificate: x509.Certificate | None, given: PublicKey | None
+) -> CheckedSigner:
+    """Return a key as a profile describes it, without its signer.
+
+    Raises:
+        SigningError: The profile has neither certificate nor public key, or they do not agree.
+    """
+    known = public_key_of(certificate) if certificate is not None else given
+    if known is None:
+        raise SigningError(
+            f"{where}: the profile holds neither certificate nor public_key, and without the key "
+            "nothing else says what it is",
+            hint="add certificate: FILE, or public_key: FILE for roles avb and payload",
+        )
+    signer = checked(
+        AbsentSigner(known, where),
+        certificate,
+        where,
+        public_key=given,
+        fingerprint=key.spki_sha256,
+    )
+    return replace(signer, absent=True)
 
 
 def open_key(

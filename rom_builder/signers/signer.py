@@ -120,12 +120,14 @@ class CheckedSigner:
         public_key: The key that was expected, and that the signer has.
         uri: Where the key is, for messages.
         given: The certificate of the key; roles whose signatures carry none do without.
+        absent: Whether the key is not here and what it signs is signed later, elsewhere.
     """
 
     signer: Signer = field(repr=False)
     public_key: PublicKey
     uri: str
     given: x509.Certificate | None = None
+    absent: bool = False
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -39,14 +39,15 @@ class PayloadKey:
 
     Attributes:
         public_key: RSA with 2048 or 4096 bits, or P-256.
-        sign: ``sign(digest, "sha256")``: an RSA PKCS#1 v1.5 signature, or an ECDSA one in DER.
+        sign: ``sign(digest, "sha256")``: an RSA PKCS#1 v1.5 signature, or an ECDSA one in DER; None
+            leaves zeros in its place, for it is made later.
 
     Raises:
         SigningError: Devices cannot verify signatures of such a key.
     """
 
     public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-    sign: Callable[[bytes, Literal["sha256"]], bytes] = field(repr=False)
+    sign: Callable[[bytes, Literal["sha256"]], bytes] | None = field(repr=False)
 
     def __post_init__(self) -> None:
         key = self.public_key
@@ -77,6 +78,9 @@ def sign_digest(digest: bytes, keys: Sequence[PayloadKey]) -> bytes:
     """
     stored = []
     for key in keys:
+        if key.sign is None:
+            stored.append((bytes(key.signature_size), key.signature_size))
+            continue
         signature = key.sign(digest, "sha256")
         if len(signature) > key.signature_size or not _matches(
             key.public_key, Signature(data=signature), digest

@@ -101,6 +101,8 @@ class PayloadWriter:
         keys: What to sign with; at least one.
         decoded: Images of the base where they are at hand already; others are decoded.
         workers: Threads that compress; None for one a processor.
+        completing: The base came out of this writer without its signatures, and ``changed`` differs
+            from it in signatures of vbmeta images only: estimates are corrected, not added to.
 
     Attributes:
         manifest: The new manifest.
@@ -123,6 +125,7 @@ class PayloadWriter:
         *,
         decoded: Mapping[str, Source] | None = None,
         workers: int | None = None,
+        completing: bool = False,
     ) -> None:
         if not keys:
             raise SigningError("a payload needs at least one signature")
@@ -135,6 +138,7 @@ class PayloadWriter:
             base.update(name)  # exactly one
         self._base = base
         self._keys = tuple(keys)
+        self._completing = completing
         self._blobs: list[_Blob] = []
         self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_SIZE)  # noqa: SIM115
         self.properties: PayloadProperties | None = None
@@ -217,6 +221,9 @@ class PayloadWriter:
             if isinstance(step, InstallOperation):
                 steps.append(step)
                 continue
+            if self._completing and update.estimate_cow_size is not None:
+                old = read_blocks(before, step, block_size)
+                self._snapshot_size -= snapshot_bytes(old, layout, block_size)
             steps.append(_Encoding(step, pool.submit(_encoded, after, step, block_size, layout)))
             encoded_blocks += sum(item.num_blocks or 0 for item in step)
             under_way += 1
@@ -232,8 +239,8 @@ class PayloadWriter:
             )
         cow_size, cow_operations = update.estimate_cow_size, update.estimate_op_count_max
         if cow_size is not None:
-            cow_size += self._snapshot_size - stored + COW_HEADROOM
-        if cow_operations is not None:
+            cow_size += self._snapshot_size - stored + (0 if self._completing else COW_HEADROOM)
+        if cow_operations is not None and not self._completing:
             cow_operations += encoded_blocks
         return replace(
             update,
