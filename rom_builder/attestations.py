@@ -69,6 +69,8 @@ class Origin:
         signed_by: Role and SPKI SHA-256 of each key that signed something in it.
         builder: URI of who built it.
         moment: When.
+        log_head: SHA-256 of the last line of the signing log once the package was signed; None if
+            there is no log.
     """
 
     base: Artifact
@@ -77,6 +79,7 @@ class Origin:
     signed_by: Mapping[str, str]
     builder: str
     moment: datetime
+    log_head: str | None = None
 
 
 def provenance(
@@ -89,6 +92,9 @@ def provenance(
         origin: What it was made from.
         beside: Files written with it, such as its bill of materials.
     """
+    internal: dict[str, Any] = {"signedBy": dict(sorted(origin.signed_by.items()))}
+    if origin.log_head is not None:
+        internal["signingLog"] = {"head": origin.log_head}
     sources = [*origin.policies.policies, *origin.policies.profiles]
     return statement(
         package,
@@ -101,7 +107,7 @@ def provenance(
                     "policies": [policy.id for policy in origin.policies.policies],
                     "brought": [each.name for each in origin.brought],
                 },
-                "internalParameters": {"signedBy": dict(sorted(origin.signed_by.items()))},
+                "internalParameters": internal,
                 "resolvedDependencies": [
                     origin.base.descriptor,
                     *(source_of(each).descriptor for each in sources),

@@ -195,6 +195,7 @@ def build(
                 signed_by=keys.fingerprints,
                 builder=attesting.builder,
                 moment=attesting.moment,
+                log_head=attesting.log.head() if attesting.log else None,
             )
             write_proof(output, report, result, origin, keys.attestation)
     return Built(output, made, report)

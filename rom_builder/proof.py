@@ -21,6 +21,7 @@ from rom_builder.files import write_whole
 from rom_builder.findings import Report
 from rom_builder.rom import Rom
 from rom_builder.sbom import sbom
+from rom_builder.signers.log import SigningLog
 from rom_builder.signers.signer import CheckedSigner
 
 BOM_SUFFIX = ".cdx.json"
@@ -33,10 +34,12 @@ class Proof:
     Attributes:
         builder: URI of who builds.
         moment: When.
+        log: Where the signatures are recorded, None if nowhere.
     """
 
     builder: str
     moment: datetime
+    log: SigningLog | None = None
 
 
 def write_proof(

@@ -164,6 +164,7 @@ def sign_request(
                 signed_by=keys.fingerprints,
                 builder=request.builder or proof.builder,
                 moment=proof.moment,
+                log_head=proof.log.head() if proof.log else None,
             )
             write_proof(output, report, result, origin, keys.attestation)
     return report

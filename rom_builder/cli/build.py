@@ -10,8 +10,10 @@ from rom_builder.cli.options import (
     ask,
     exceptions_of,
     load,
+    log_option,
     moment,
     policy_option,
+    signing_log,
     today,
     waiver_options,
 )
@@ -60,6 +62,7 @@ LOCAL_BUILDER = "urn:rom-builder:local"
     "--builder-id", default=LOCAL_BUILDER, show_default=True, metavar="URI",
     help="Who builds, for the attestations.",
 )  # fmt: skip
+@log_option
 @click.option(
     "--unsigned", is_flag=True,
     help="Ask no signer: write the package without signatures, and OUTPUT.signing.json, which says what "
@@ -93,6 +96,7 @@ def build(
     no_waivers: bool,
     strict_waivers: bool,
     builder_id: str,
+    log: Path | None,
     unsigned: bool,
     signatures: tuple[Path, ...],
     allow_public_key: bool,
@@ -121,7 +125,7 @@ def build(
     from rom_builder.plan import read_brought
     from rom_builder.proof import Proof
     from rom_builder.reports.text import printable
-    from rom_builder.signers.keyring import open_keyring
+    from rom_builder.signers.keyring import logged, open_keyring
     from rom_builder.two_step import with_app_signatures
 
     targets = targets_of(outputs, "--report")
@@ -139,6 +143,9 @@ def build(
     )
     if signatures:
         keys = with_app_signatures(keys, signatures)
+    record = signing_log(log, signing, output, [policy.sha256 for policy in loaded.policies])
+    if record is not None:
+        keys = logged(keys, record)
     try:
         built = run_build(
             base,
@@ -152,7 +159,7 @@ def build(
             allow_public_key=allow_public_key,
             replace_otacerts=replace_otacerts,
             exceptions=exceptions,
-            proof=Proof(builder_id, moment()),
+            proof=Proof(builder_id, moment(), record),
             step=lambda name: click.echo(f"{name} ...", err=True),
         )
     except NotCompliant as refused:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from rom_builder.cli.keys_log import log
 from rom_builder.cli.options import ask
 from rom_builder.errors import SigningError
 from rom_builder.key_files import (
@@ -209,3 +210,6 @@ def _ask(*, confirm: bool) -> str:
         )
     answer: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
     return answer
+
+
+keys.add_command(log)

@@ -108,3 +108,48 @@ def ask(role: str) -> str:
         )
     answer: str = click.prompt(f"Passphrase of the {role} key", hide_input=True, err=True)
     return answer
+
+
+log_option = click.option(
+    "--signing-log",
+    "log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ROM_BUILDER_SIGNING_LOG",
+    metavar="FILE",
+    help="Record each signature in this file (keys log); by default where log: of the signing profile "
+    "says, else nowhere.",
+)
+
+
+def signing_log(
+    given: Path | None, signing: str, artifact: Path, policies: Sequence[str] = ()
+) -> Any:
+    """Return the log of a run, None if nothing names one.
+
+    Args:
+        given: What the option says.
+        signing: The signing profile.
+        artifact: What is signed.
+        policies: SHA-256 of the policies that decide.
+    """
+    from rom_builder.signers.log import SigningLog
+    from rom_builder.signers.profile import load_signing_profile, profile_path
+
+    path = given
+    if path is None:
+        profile = profile_path(signing)
+        named = load_signing_profile(profile).log
+        if named is None:
+            return None
+        path = profile.parent / named
+    run = next((os.environ[name] for name in RUN if os.environ.get(name)), "")
+    actor = next((os.environ[name] for name in ACTOR if os.environ.get(name)), "")
+    name, run, actor = (
+        text.encode(errors="replace").decode() for text in (artifact.name, run, actor)
+    )
+    return SigningLog(path, name, run, actor, tuple(policies))
+
+
+RUN = ("ROM_BUILDER_RUN_ID", "GITHUB_RUN_ID", "CI_JOB_ID", "BUILD_TAG")
+"""Who names a run: ourselves, GitHub, GitLab, Jenkins."""
+ACTOR = ("ROM_BUILDER_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID", "USER")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rom_builder.cli.options import ask, load, moment, today
+from rom_builder.cli.options import ask, load, log_option, moment, signing_log, today
 from rom_builder.cli.plan import otacerts_option
 from rom_builder.cli.reporting import print_report
 from rom_builder.errors import SigningError
@@ -17,6 +17,7 @@ from rom_builder.files import write_whole
 if TYPE_CHECKING:
     from rom_builder.policy.load import Policies
     from rom_builder.signers.keyring import Keyring
+    from rom_builder.signers.log import SigningLog
     from rom_builder.signing_request import SigningRequest
 
 REFUSED = 1
@@ -70,6 +71,7 @@ def sign() -> None:
     help="Sign only what meets this policy: a file, or the id of a shipped one. May be repeated.",
 )  # fmt: skip
 @otacerts_option
+@log_option
 @click.option(
     "--keep-vbmeta", is_flag=True, help="Leave verified boot as it is: sign file and payload only."
 )
@@ -86,6 +88,7 @@ def package(
     unsigned: Path | None,
     policies: tuple[str, ...],
     replace_otacerts: bool,
+    log: Path | None,
     keep_vbmeta: bool,
     allow_public_key: bool,
 ) -> None:
@@ -111,7 +114,7 @@ def package(
     from rom_builder.build import NotCompliant
     from rom_builder.reports.text import printable
     from rom_builder.resign import resign
-    from rom_builder.signers.keyring import BUILD, PACKAGE, open_keyring
+    from rom_builder.signers.keyring import BUILD, PACKAGE, logged, open_keyring
 
     loaded = load(policies) if policies else None
     decided = [policy.id for policy in loaded.policies] if loaded else []
@@ -127,10 +130,14 @@ def package(
         allow_public_key=allow_public_key,
         roles=BUILD if is_request else PACKAGE,
     )
+    digests = [policy.sha256 for policy in loaded.policies] if loaded else []
+    record = signing_log(log, signing, output, digests)
+    if record is not None:
+        keys = logged(keys, record)
     notes: tuple[str, ...] = ()
     try:
         if is_request:
-            _sign_request(package, unsigned, keys, output, loaded, allow_public_key)
+            _sign_request(package, unsigned, keys, output, loaded, allow_public_key, record)
         else:
             notes = resign(
                 package,
@@ -179,6 +186,7 @@ def _sign_request(
     output: Path,
     policies: Policies | None,
     allow_public_key: bool,
+    record: SigningLog | None,
 ) -> None:
     from rom_builder.cli.build import LOCAL_BUILDER
     from rom_builder.proof import Proof
@@ -196,7 +204,7 @@ def _sign_request(
         keys,
         output,
         policies=policies,
-        proof=Proof(LOCAL_BUILDER, moment()),
+        proof=Proof(LOCAL_BUILDER, moment(), record),
         today=today(),
         allow_public_key=allow_public_key,
         step=_say,
@@ -313,6 +321,7 @@ def attach(
     "-out", "target", type=click.Path(path_type=Path), metavar="FILE",
     help="File for the signature.",
 )  # fmt: skip
+@log_option
 @click.option("--allow-public-key", is_flag=True, help="Sign even with a publicly known key.")
 def digest(
     words: tuple[str, ...],
@@ -320,6 +329,7 @@ def digest(
     role: str | None,
     source: Path | None,
     target: Path | None,
+    log: Path | None,
     allow_public_key: bool,
 ) -> None:
     """Sign a digest, as AOSP's tools ask their external signers to.
@@ -347,23 +357,34 @@ def digest(
     if len(words) not in (0, 2, 3):
         raise click.UsageError("avbtool gives ALGORITHM PUBLIC_KEY, or ALGORITHM PUBLIC_KEY FILE")
     if source is not None and target is not None:
-        _as_payload_signer(signing, role or "payload", source, target, allow_public_key)
+        record = signing_log(log, signing, source)
+        _as_payload_signer(signing, role or "payload", source, target, allow_public_key, record)
     else:
-        _as_signing_helper(signing, role, words, allow_public_key)
+        record = signing_log(log, signing, Path("digest"))
+        _as_signing_helper(signing, role, words, allow_public_key, record)
 
 
 def _as_payload_signer(
-    signing: str, role: str, source: Path, target: Path, allow_public_key: bool
+    signing: str,
+    role: str,
+    source: Path,
+    target: Path,
+    allow_public_key: bool,
+    record: SigningLog | None,
 ) -> None:
     from rom_builder.signers.delegate import sign_file_digest
 
-    signature = sign_file_digest(signing, role, _content(source), ask, allow_public_key)
+    signature = sign_file_digest(signing, role, _content(source), ask, allow_public_key, record)
     with write_whole(target) as file:
         file.write(signature)
 
 
 def _as_signing_helper(
-    signing: str, role: str | None, words: tuple[str, ...], allow_public_key: bool
+    signing: str,
+    role: str | None,
+    words: tuple[str, ...],
+    allow_public_key: bool,
+    record: SigningLog | None,
 ) -> None:
     from rom_builder.signers.delegate import sign_block
 
@@ -372,7 +393,9 @@ def _as_signing_helper(
     block = _content(file) if file else sys.stdin.buffer.read(LARGEST + 1)
     if len(block) > LARGEST:
         raise SigningError(f"more than {LARGEST} bytes to sign: that is no digest")
-    signature = sign_block(signing, role, algorithm, Path(public_key), block, ask, allow_public_key)
+    signature = sign_block(
+        signing, role, algorithm, Path(public_key), block, ask, allow_public_key, record
+    )
     if file is None:
         sys.stdout.buffer.write(signature)
         return

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.errors import SigningError
 from rom_builder.key_files import PassphrasePrompt
+from rom_builder.signers.keyring import logged_key
+from rom_builder.signers.log import SigningLog
 from rom_builder.signers.padding import digest_in, parse_algorithm
 from rom_builder.signers.profile import (
     SigningProfile,
@@ -24,7 +26,12 @@ Ask = Callable[[str], str]
 
 
 def sign_file_digest(
-    profile: str | Path, role: str, digest: bytes, ask: Ask, allow_public_key: bool = False
+    profile: str | Path,
+    role: str,
+    digest: bytes,
+    ask: Ask,
+    allow_public_key: bool = False,
+    log: SigningLog | None = None,
 ) -> bytes:
     """Return the signature over a digest, as a payload signer of AOSP's releasetools returns it.
 
@@ -34,6 +41,7 @@ def sign_file_digest(
         digest: 32 bytes of SHA-256 or 64 of SHA-512.
         ask: Asks for the passphrase of a role's key.
         allow_public_key: Sign even with a publicly known key.
+        log: Where the signature is recorded.
 
     Raises:
         PolicyError: The profile cannot be read or is wrong.
@@ -42,7 +50,8 @@ def sign_file_digest(
     algorithm = _algorithm_of(digest)
     path = profile_path(profile)
     loaded = load_signing_profile(path)
-    return _opened(loaded, role, path.parent, ask, allow_public_key).sign_digest(digest, algorithm)
+    signer = _opened(loaded, role, path.parent, ask, allow_public_key)
+    return _recorded(signer, role, log).sign_digest(digest, algorithm)
 
 
 def sign_block(
@@ -53,6 +62,7 @@ def sign_block(
     block: bytes,
     ask: Ask,
     allow_public_key: bool = False,
+    log: SigningLog | None = None,
 ) -> bytes:
     """Return the signature over a padded digest, as a signing helper of avbtool returns it.
 
@@ -64,6 +74,7 @@ def sign_block(
         block: The padded digest.
         ask: Asks for the passphrase of a role's key.
         allow_public_key: Sign even with a publicly known key.
+        log: Where the signature is recorded.
 
     Raises:
         PolicyError: The profile cannot be read or is wrong.
@@ -80,7 +91,7 @@ def sign_block(
     for candidate in _candidates(loaded, role, path.parent, wanted):
         signer = _opened(loaded, candidate, path.parent, ask, allow_public_key)
         if signer.public_key == wanted:
-            return signer.sign_digest(digest, name)
+            return _recorded(signer, candidate, log).sign_digest(digest, name)
     raise SigningError(
         f"{public_key}: no {role or 'avb'} key of the signing profile {loaded.id} is this one",
         hint="give avbtool the public half of the key in the profile",
@@ -109,6 +120,10 @@ def _opened(
         prompt=PassphrasePrompt(lambda: ask(role)),
         allow_public_key=allow_public_key,
     )
+
+
+def _recorded(signer: CheckedSigner, role: str, log: SigningLog | None) -> CheckedSigner:
+    return signer if log is None else logged_key(role, signer, log)
 
 
 def _algorithm_of(digest: bytes) -> SigningDigest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -12,6 +12,7 @@ from rom_builder.errors import SigningError
 from rom_builder.formats.payload.signing import PayloadKey
 from rom_builder.key_files import PassphrasePrompt
 from rom_builder.keys import Role, spki_sha256
+from rom_builder.signers.log import SigningLog
 from rom_builder.signers.profile import load_signing_profile, profile_path, role_of
 from rom_builder.signers.signer import AvbSigners, CheckedSigner
 
@@ -101,6 +102,32 @@ class Keyring:
     def remarks(self) -> tuple[str, ...]:
         """What the owners of these keys should mend."""
         return tuple(remark for signer in self.signers for remark in signer.remarks)
+
+
+def logged(keys: Keyring, log: SigningLog) -> Keyring:
+    """Return the same keys, every signature of which is recorded before it is used."""
+
+    def recording(role: str, key: CheckedSigner | None) -> CheckedSigner | None:
+        return None if key is None else logged_key(role, key, log)
+
+    avb: AvbSigners | None = keys.avb
+    if isinstance(avb, PartitionSigners):
+        own = {name: logged_key(f"avb.{name}", key, log) for name, key in avb.by_partition.items()}
+        avb = PartitionSigners(recording("avb", avb.default), own)
+    elif isinstance(avb, CheckedSigner):
+        avb = logged_key("avb", avb, log)
+    return Keyring(
+        logged_key("ota", keys.ota, log),
+        recording("payload", keys.own_payload),
+        avb,
+        recording("apk", keys.apk),
+        recording("attestation", keys.attestation),
+    )
+
+
+def logged_key(role: str, key: CheckedSigner, log: SigningLog) -> CheckedSigner:
+    """Return the same key, every signature of which is recorded before it is used."""
+    return replace(key, record=lambda digest, algorithm: log.record(role, key, digest, algorithm))
 
 
 BUILD: tuple[Role, ...] = ("ota", "payload", "avb", "apk", "attestation")

@@ -128,6 +128,7 @@ class SigningProfile(Model):
     version: Annotated[Literal["rom-builder/signing/v1"], Field(alias="schema")]
     id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: Annotated[str, StringConstraints(min_length=1)]
+    log: Annotated[str, StringConstraints(min_length=1)] | None = None
     roles: dict[Annotated[str, AfterValidator(_role_name)], RoleKey]
 
     @validator(mode="after")

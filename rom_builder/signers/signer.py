@@ -121,6 +121,7 @@ class CheckedSigner:
         uri: Where the key is, for messages.
         given: The certificate of the key; roles whose signatures carry none do without.
         absent: Whether the key is not here and what it signs is signed later, elsewhere.
+        record: Told of each verified signature before anybody gets it: digest and algorithm.
     """
 
     signer: Signer = field(repr=False)
@@ -128,6 +129,9 @@ class CheckedSigner:
     uri: str
     given: x509.Certificate | None = None
     absent: bool = False
+    record: Callable[[bytes, SigningDigest], None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -174,6 +178,8 @@ class CheckedSigner:
                 else f"{self.uri}: the signer returned something that its key does not verify",
                 hint="it may have signed with another key, or hashed the digest once more",
             )
+        if self.record is not None:
+            self.record(digest, algorithm)
         return signature
 
     @property
