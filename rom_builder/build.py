@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.ab_pack import verify_places
@@ -86,6 +87,8 @@ def build(
     today: date,
     allow_public_key: bool = False,
     replace_otacerts: bool = False,
+    added_otacerts: Sequence[x509.Certificate] = (),
+    dropped_otacerts: Sequence[x509.Certificate] = (),
     exceptions: Exceptions = NONE,
     proof: Proof | None = None,
     step: Step = lambda _: None,
@@ -106,6 +109,8 @@ def build(
         allow_public_key: Sign with a publicly known key all the same; the report says so.
         replace_otacerts: Put the certificates of the keys that sign the package and its payload where
             devices look for those that they accept, and take out what endangers them.
+        added_otacerts: With that, other certificates that they shall accept.
+        dropped_otacerts: With that, certificates that they shall no longer accept.
         exceptions: Failures that do not count; a baseline among them makes nothing compliant.
         proof: Write attestations and a bill of materials beside the package, if the keys have one for
             attestations; they appear before the package does.
@@ -138,7 +143,13 @@ def build(
     step("plan")
     made = plan(rom, policies, brought, removed=removed, wipe=wipe)
     if replace_otacerts:
-        made = plan_certificates(rom, made, *keys.device_certificates)
+        made = plan_certificates(
+            rom,
+            made,
+            *keys.device_certificates,
+            added=added_otacerts,
+            dropped=dropped_otacerts,
+        )
     asking = None
     if keys.ota.absent and base_digest is not None:
         file_asked = RequestedFile(name=base.name, sha256=base_digest.result())

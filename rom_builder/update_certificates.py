@@ -103,7 +103,13 @@ class Renewed:
     changed: bool
 
 
-def plan_certificates(rom: Rom, made: Plan, *certificates: x509.Certificate) -> Plan:
+def plan_certificates(
+    rom: Rom,
+    made: Plan,
+    *certificates: x509.Certificate,
+    added: Sequence[x509.Certificate] = (),
+    dropped: Sequence[x509.Certificate] = (),
+) -> Plan:
     """Add to a plan that every copy of the accepted certificates holds those that sign.
 
     Certificates of publicly known keys, and those that recovery cannot use, are removed; all others
@@ -113,15 +119,25 @@ def plan_certificates(rom: Rom, made: Plan, *certificates: x509.Certificate) -> 
         rom: The base.
         made: The other edits; an ``otacerts.zip`` that the user brings is renewed like the base's.
         certificates: Those of the keys that sign the package and its payload.
+        added: Others that a device shall accept, too.
+        dropped: Those that it shall no longer accept.
 
     Raises:
         BuildRefused: Recovery would refuse a certificate, or the base has no place for the file.
         ImageError: A copy is damaged, or the ramdisk it lies in cannot be written.
     """
+    for certificate in dropped:
+        if certificate in (*certificates, *added):
+            raise BuildRefused(
+                f"the certificate {certificate.subject.rfc4514_string()} signs this package or is to "
+                "be accepted: it cannot be dropped",
+                hint="drop it in a release that the new key signs",
+            )
+    certificates = tuple(dict.fromkeys((*certificates, *added)))
     unfit = [reason for certificate in certificates for reason in recovery_fitness(certificate)]
     if unfit:
         raise BuildRefused(
-            f"recovery cannot use the certificate that signs: {'; '.join(unfit)}",
+            f"recovery cannot use a certificate that it is given: {'; '.join(unfit)}",
             hint="one such certificate in otacerts.zip makes it refuse every package",
         )
     edits = {edit.path: edit for edit in made.edits}
@@ -130,12 +146,12 @@ def plan_certificates(rom: Rom, made: Plan, *certificates: x509.Certificate) -> 
     ramdisk_edits: list[RamdiskEdit] = []
     installed = next((copy for copy in copies(edited) if copy.partition is None), None)
     before = edited.read(installed.file, MAX_CERTIFICATES_SIZE) if installed else None
-    renewed = renew(before, certificates, OTACERTS)
+    renewed = renew(before, certificates, OTACERTS, dropped)
     if renewed.changed:
         add(rom, edits, Edit(OTACERTS, FileData(renewed.data), renewed.why))
     for copy in copies(rom):
         if copy.partition is not None:
-            edit, note = ramdisk_edit(rom, copy, copy.partition, certificates)
+            edit, note = ramdisk_edit(rom, copy, copy.partition, certificates, dropped)
             ramdisk_edits += [edit] if edit else []
             notes += [note] if note else []
     return replace(
@@ -147,7 +163,11 @@ def plan_certificates(rom: Rom, made: Plan, *certificates: x509.Certificate) -> 
 
 
 def ramdisk_edit(
-    rom: Rom, copy: Copy, partition: Partition, certificates: Sequence[x509.Certificate]
+    rom: Rom,
+    copy: Copy,
+    partition: Partition,
+    certificates: Sequence[x509.Certificate],
+    dropped: Sequence[x509.Certificate] = (),
 ) -> tuple[RamdiskEdit | None, str | None]:
     """Return the edit of a copy in a ramdisk, or a note why it stays; neither if it is as it should be.
 
@@ -155,7 +175,7 @@ def ramdisk_edit(
         ImageError: The copy is damaged, or its payload's image cannot be written.
     """
     name = copy.file.name
-    renewed = renew(rom.read(copy.file, MAX_CERTIFICATES_SIZE), certificates, name)
+    renewed = renew(rom.read(copy.file, MAX_CERTIFICATES_SIZE), certificates, name, dropped)
     if not renewed.changed:
         return None, None
     edit = RamdiskEdit(partition.path, copy.file.node.path, renewed.data, renewed.why)
@@ -227,7 +247,12 @@ def is_ramdisk(partition: Partition | None) -> bool:
     return partition is not None and partition.boot is not None
 
 
-def renew(data: bytes | None, certificates: Sequence[x509.Certificate], name: str) -> Renewed:
+def renew(
+    data: bytes | None,
+    certificates: Sequence[x509.Certificate],
+    name: str,
+    dropped: Sequence[x509.Certificate] = (),
+) -> Renewed:
     """Return a copy with certificates added and those that endanger the device removed.
 
     The same copy and certificates give the same bytes; renewing twice changes nothing more.
@@ -236,6 +261,7 @@ def renew(data: bytes | None, certificates: Sequence[x509.Certificate], name: st
         data: The copy; None if there is none yet.
         certificates: Those that sign.
         name: Of the copy, for errors.
+        dropped: Those that are taken out.
 
     Raises:
         ImageError: The copy is no archive, or damaged.
@@ -247,6 +273,8 @@ def renew(data: bytes | None, certificates: Sequence[x509.Certificate], name: st
         if item.certificate in certificates:
             missing = [certificate for certificate in missing if certificate != item.certificate]
             kept.append(item)
+        elif item.certificate is not None and item.certificate in dropped:
+            removed.append(f"{item.label} (as asked)")
         elif item.unfit:
             removed.append(f"{item.label} (recovery cannot use it: {item.unfit})")
         elif item.public_name:

@@ -33,7 +33,15 @@ NOT_RUN = {
     "docs/packages.md": {
         "rom-builder build pine-target_files": "tests/test_image_bases.py builds from them"
     },
-    "docs/signing.md": {"rom-builder keys check": "its profile names an HSM, a KMS and a cloud"},
+    "docs/key-rotation.md": {"rom-builder": "tests/test_rotation.py makes the three releases"},
+    "docs/signing.md": {
+        "rom-builder keys check": "its profile names an HSM, a KMS and a cloud",
+        "rom-builder keys log": "tests/test_signing_log.py keeps one",
+    },
+    "docs/two-step.md": {
+        "rom-builder": "tests/test_two_step.py does it, without keys and with",
+        "openssl": "tests/test_two_step.py does it",
+    },
 }
 """Page, how a command begins, and why it is not run."""
 

@@ -14,7 +14,7 @@ ROWS = [
     {"cli"},
     {"two_step"},
     {"resign"},
-    {"build", "verification", "policy_tests", "notice", "difference"},
+    {"rotation", "build", "verification", "policy_tests", "notice", "difference"},
     {"asking"},
     {"proof"},
     {"bases", "attestations", "sbom", "pending"},

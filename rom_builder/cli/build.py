@@ -18,6 +18,8 @@ from rom_builder.cli.options import (
     waiver_options,
 )
 from rom_builder.cli.plan import (
+    added_otacert_option,
+    dropped_otacert_option,
     otacerts_option,
     remove_option,
     replace_option,
@@ -54,6 +56,8 @@ LOCAL_BUILDER = "urn:rom-builder:local"
 @remove_option
 @wipe_option
 @otacerts_option
+@added_otacert_option
+@dropped_otacert_option
 @format_option
 @outputs_option("--report", "the report on the package, refused or not,")
 @no_color_option
@@ -89,6 +93,8 @@ def build(
     removed: tuple[str, ...],
     wipe: bool,
     replace_otacerts: bool,
+    added: tuple[Path, ...],
+    dropped: tuple[Path, ...],
     form: str,
     outputs: tuple[str, ...],
     no_color: bool,
@@ -126,12 +132,15 @@ def build(
     from rom_builder.proof import Proof
     from rom_builder.reports.text import printable
     from rom_builder.signers.keyring import logged, open_keyring
+    from rom_builder.signers.profile import read_certificate
     from rom_builder.two_step import with_app_signatures
 
     targets = targets_of(outputs, "--report")
     loaded = load(policies)
     exceptions = exceptions_of(waivers, no_waivers, strict_waivers)
     decided = [policy.id for policy in loaded.policies]
+    if (added or dropped) and not replace_otacerts:
+        raise click.UsageError("--otacert and --drop-otacert go with --replace-otacerts")
     if signatures and not unsigned:
         raise click.UsageError("--signatures goes with --unsigned")
     keys = open_keyring(
@@ -158,6 +167,8 @@ def build(
             today=today(),
             allow_public_key=allow_public_key,
             replace_otacerts=replace_otacerts,
+            added_otacerts=[read_certificate(path) for path in added],
+            dropped_otacerts=[read_certificate(path) for path in dropped],
             exceptions=exceptions,
             proof=Proof(builder_id, moment(), record),
             step=lambda name: click.echo(f"{name} ...", err=True),

@@ -12,6 +12,7 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.cli.keys_log import log
+from rom_builder.cli.keys_rotate import rotate
 from rom_builder.cli.options import ask
 from rom_builder.errors import SigningError
 from rom_builder.key_files import (
@@ -213,3 +214,4 @@ def _ask(*, confirm: bool) -> str:
 
 
 keys.add_command(log)
+keys.add_command(rotate)

@@ -70,6 +70,24 @@ otacerts_option = click.option(
     "otacerts.zip, in the system and in recovery's ramdisk, and remove publicly known ones.",
 )
 
+added_otacert_option = click.option(
+    "--otacert",
+    "added",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CERT",
+    help="With --replace-otacerts: let devices accept this certificate, too (keys rotate). May be "
+    "repeated.",
+)
+dropped_otacert_option = click.option(
+    "--drop-otacert",
+    "dropped",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CERT",
+    help="With --replace-otacerts: let devices no longer accept this certificate. May be repeated.",
+)
+
 
 @click.command()
 @click.argument("base", type=click.Path(path_type=Path))
