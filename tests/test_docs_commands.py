@@ -23,7 +23,11 @@ NOT_RUN = {
         "make test": "runs this very test",
         "make demo": "tests/test_demo.py walks it",
     },
-    "README.md": {"make test": "runs this very test", "make demo": "tests/test_demo.py walks it"},
+    "README.md": {
+        "make demo": "tests/test_demo.py walks it",
+        "python3 -m venv": "tests/test_ci.py installs from a checkout",
+        "export": "the program is called in this process",
+    },
     "docs/first-report.md": {
         "python3 -m venv": "tests/test_ci.py installs from a checkout",
         "~/rom-builder/bin/pip": "tests/test_ci.py installs from a checkout",
