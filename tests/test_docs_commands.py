@@ -43,8 +43,8 @@ NOT_RUN = {
         "rom-builder keys log": "tests/test_signing_log.py keeps one",
     },
     "docs/two-step.md": {
-        "rom-builder": "tests/test_two_step.py does it, without keys and with",
-        "openssl": "tests/test_two_step.py does it",
+        "openssl": "tests/test_two_step.py signs the digests",
+        "rom-builder sign attach": "tests/test_two_step.py attaches the signatures",
     },
 }
 """Page, how a command begins, and why it is not run."""
@@ -108,6 +108,22 @@ def attested(folder: Path) -> None:
     (folder / "audit.x509.pem").write_text(key[key.index("-----BEGIN CERTIFICATE") :])
 
 
+def released(folder: Path) -> None:
+    """Make ``ota.zip`` a base that meets its policy, and ``release.yaml`` a profile with its keys in files."""
+    attested(folder)
+    roles = []
+    for role in ("ota", "avb"):
+        words = ["keys", "new", role, "--role", role, "--kind", "rsa-2048", "--no-passphrase"]
+        assert main(words) == 0
+        roles.append(f'  {role}: {{signer: "file:{role}.pem", certificate: {role}.x509.pem}}\n')
+    head = "schema: rom-builder/signing/v1\nid: release\ntitle: Release keys\nroles:\n"
+    (folder / "release.yaml").write_text(head + "".join(roles))
+
+
+PREPARED = {"docs/attestations.md": attested, "docs/two-step.md": released}
+"""What a page speaks of and does not make."""
+
+
 def write_examples(page: Path, folder: Path) -> None:
     """Write the files that a page shows, under the names that it gives them."""
     (folder / "profiles").mkdir()
@@ -143,8 +159,8 @@ def test_the_commands_of_a_page_run(
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("OTA_PASSPHRASE", "correct horse battery staple")
     monkeypatch.setenv("ROM_BUILDER_PASSPHRASE", "correct horse battery staple")
-    if name_of(page) == "docs/attestations.md":
-        attested(folder)
+    if name_of(page) in PREPARED:
+        PREPARED[name_of(page)](folder)
         capfd.readouterr()
     for line in lines(page):
         if reason(page, line):
