@@ -28,7 +28,7 @@ from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.signer import KeySigner
 from rom_builder.signing_request import load_request
 from rom_builder.two_step import open_requested
-from tests.ab_package import SYSTEM, ab_package, images
+from tests.ab_package import SYSTEM, ab_package, images, sealed
 from tests.file_based import FIXED_APP, write_package
 from tests.formats.builders.device import SYSTEM_KEY
 from tests.roms import write_rom
@@ -97,14 +97,19 @@ def ab_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ab_package(folder, SYSTEM, key=OLD.private_key, otacert=otacert)  # type: ignore[arg-type]
 
 
+def with_signed_footer(image: bytes) -> bytes:
+    """Sign the vbmeta image that a partition has behind its data."""
+    signer, blob = KeySigner(SYSTEM_KEY), encode_public_key(SYSTEM_KEY.public_key())
+    own = AvbKey(Algorithm.SHA256_RSA2048, blob, signer.sign_digest)
+    source = BytesSource(image)
+    made = with_vbmeta("system", source, sign_vbmeta(read_vbmeta(source), own))
+    return made.read_at(0, made.size)
+
+
 def target_files(folder: Path) -> Path:
     """Write one whose system has a signed vbmeta image of its own, in a compressed snapshot."""
     partitions = images(folder)
-    signer, blob = KeySigner(SYSTEM_KEY), encode_public_key(SYSTEM_KEY.public_key())
-    source = BytesSource(partitions["system"])
-    own = AvbKey(Algorithm.SHA256_RSA2048, blob, signer.sign_digest)
-    image = with_vbmeta("system", source, sign_vbmeta(read_vbmeta(source), own))
-    partitions["system"] = image.read_at(0, image.size)
+    partitions["system"] = with_signed_footer(partitions["system"])
     files = META | {f"IMAGES/{name}.img": data for name, data in partitions.items()}
     return zipped(folder / "target_files.zip", files | {"RADIO/modem.img": MODEM})
 
@@ -112,6 +117,18 @@ def target_files(folder: Path) -> Path:
 def block_based(folder: Path) -> Path:
     extract = 'package_extract_file("vbmeta.img", "/dev/block/bootdevice/by-name/vbmeta");\n'
     return Base(avb=True, script=extract).write(folder)
+
+
+def block_based_footer(folder: Path) -> Path:
+    """Write one whose system, in a transfer list, has a signed vbmeta image of its own."""
+
+    def signed(name: str, data: bytes, size: int) -> tuple[bytes, bytes]:
+        image, item = sealed(name, data, size)
+        return with_signed_footer(image), item
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.test_block_build.sealed", signed)
+        return block_based(folder)
 
 
 def file_based(folder: Path) -> Path:
@@ -123,6 +140,7 @@ BROUGHT = ("--replace", f"{APP}={FIXED_APP}")
 CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "target-files": (target_files, POLICIES),
     "block-based": (block_based, (*OPT_IN, *BROUGHT)),
+    "block-based, signed footer": (block_based_footer, (*OPT_IN, *BROUGHT)),
     "file-based": (file_based, (*OPT_IN, *BROUGHT)),
 }
 
@@ -157,6 +175,7 @@ def test_an_ab_package_with_chained_vbmeta_images(ab: Path, profiles: Path, tmp_
     [
         pytest.param("target-files", marks=needs_erofs),
         pytest.param("block-based", marks=pytest.mark.judge("mkfs.ext4")),
+        pytest.param("block-based, signed footer", marks=pytest.mark.judge("mkfs.ext4")),
         "file-based",
     ],
 )
@@ -168,6 +187,8 @@ def test_every_kind_of_base(case: str, profiles: Path, tmp_path: Path) -> None:
     words = ["sign", f"{two}.signing.json", "-s", str(profiles / "with.yaml")]
     assert main([*words, "-o", str(tmp_path / "out.zip")]) == 0
     assert (tmp_path / "out.zip").read_bytes() == one.read_bytes() != two.read_bytes()
+    asked = {item.id for item in load_request(Path(f"{two}.signing.json")).digests}
+    assert ("avb.system" in asked) == (case in ("target-files", "block-based, signed footer"))
 
 
 def openssl_sign(request: Path, folder: Path, profiles: Path) -> Path:
