@@ -3,8 +3,10 @@ all that the code shows of the service. Run by :mod:`bench.read_code`, in a proc
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -40,9 +42,16 @@ def scan(folder: Path, profile: Profile) -> None:
 
 
 def analyse(folder: Path, profile: Profile) -> None:
+    started = time.process_time()
     rom = open_rom(folder)
-    facts = list(read_service_code(rom, Packages(rom), profile, {}))
-    print(f"{len(facts)} facts, {len(rom.unread)} parts unread")
+    packages = Packages(rom)
+    found = len(packages.described)
+    opened = time.process_time()
+    facts = list(read_service_code(rom, packages, profile, {}))
+    ended = time.process_time()
+    print(f"{found} apps, {len(facts)} facts, {len(rom.unread)} parts unread")
+    seconds = {"start": started, "open": opened - started, "analysis": ended - opened}
+    print(json.dumps(seconds))
 
 
 if __name__ == "__main__":

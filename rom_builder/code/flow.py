@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 
 from rom_builder.code.programs import Body
@@ -59,6 +60,7 @@ class Graph:
 
     Attributes:
         edges: How many ways there are.
+        caught: Where an exception of an instruction may land, if it has a handler.
 
     Raises:
         ImageError: The code is damaged: a branch leaves it or lands inside an instruction; or it
@@ -69,21 +71,21 @@ class Graph:
         self.code = code
         self.edges = 0
         self.at = {each.address: each for each in code.instructions}
-        self._handlers: dict[int, tuple[int, ...]] = {}
+        self.caught: dict[int, tuple[int, ...]] = {}
         addresses = list(self.at)
         for guarded in code.guarded:
             landing = tuple(dict.fromkeys(address for address, _ in guarded.handlers))
             first = bisect_left(addresses, guarded.start)
             for address in addresses[first : bisect_left(addresses, guarded.end, first)]:
                 if can_throw(self.at[address].name):
-                    self._handlers[address] = landing
+                    self.caught[address] = landing
         self.next: dict[int, tuple[int, ...]] = {}
         at = self.at
         for each in code.instructions:
             special = leaves(each.name)
             after = self._after(each) if special else (each.address + each.size,)
             self.next[each.address] = after
-            landing = self._handlers.get(each.address, ())
+            landing = self.caught.get(each.address, ())
             self.edges += len(after) + len(landing)
             if self.edges > MAX_EDGES:
                 raise ImageError("a method branches too often", offset=code.offset)
@@ -107,7 +109,7 @@ class Graph:
 
     def handlers(self, address: int) -> tuple[int, ...]:
         """Return where an exception of an instruction may land."""
-        return self._handlers.get(address, ())
+        return self.caught.get(address, ())
 
     def _after(self, each: Instruction) -> tuple[int, ...]:
         if each.name.startswith(("return", "throw")):
@@ -153,29 +155,58 @@ def constants_at(body: Body, address: int) -> dict[int, int]:
     graph = graph_of(body)
     held: dict[int, dict[int, int]] = {0: {}}
     queue = [0] if graph.at else []
+    there: dict[int, int] = {}
     size = 0
     while queue:
-        at = queue.pop()
+        entry = queue.pop()
+        for at, after, then in _constants_through(graph, entry, dict(held[entry])):
+            if at == address:
+                there = dict(then)
+            body.unit.spend(1 + len(after) * len(then))
+            for landing in after:
+                known = held.get(landing)
+                merged = dict(then) if known is None else dict(known.items() & then.items())
+                if known != merged:
+                    size += len(merged)
+                    if size > MAX_HELD:
+                        place = body.code.offset
+                        raise ImageError("a method holds too many values", offset=place)
+                    held[landing] = merged
+                    queue.append(landing)
+    return there
+
+
+def _constants_through(
+    graph: Graph, at: int, known: dict[int, int]
+) -> Iterator[tuple[int, tuple[int, ...], dict[int, int]]]:
+    """Yield each instruction of a block, the blocks it may go to, and what is known there.
+
+    What is known before an instruction comes with its address, what is known after it with -1.
+    """
+    while True:
+        yield at, (), known
         each = graph.at[at]
-        then = dict(held[at])
-        body.unit.spend(len(then) + 1)
         if each.registers and defines(each.name):
-            value: int | None = None
-            if each.name.startswith("const") and "-" not in each.name.partition("/")[0]:
-                value = each.operand
-            elif each.name.startswith("move") and len(each.registers) == 2:
-                value = then.get(each.registers[1])
-            for register in (each.registers[0], each.registers[0] + is_wide(each.name)):
-                then.pop(register, None)
-            if value is not None:
-                then[each.registers[0]] = value
-        for after in (*graph.next[at], *graph.handlers(at)):
-            known = held.get(after)
-            merged = then if known is None else dict(known.items() & then.items())
-            if known != merged:
-                size += len(merged)
-                if size > MAX_HELD:
-                    raise ImageError("a method holds too many values", offset=body.code.offset)
-                held[after] = merged
-                queue.append(after)
-    return held.get(address, {})
+            _assign(each, known)
+        after = graph.next[at]
+        ends = len(after) != 1 or after[0] in graph.entries
+        leads = (*after, *graph.caught.get(at, ())) if ends else graph.caught.get(at, ())
+        if leads:
+            yield -1, leads, known
+        if ends:
+            return
+        at = after[0]
+
+
+def _assign(each: Instruction, known: dict[int, int]) -> None:
+    """Note what an instruction writes to its first register, and forget what stood there."""
+    value: int | None = None
+    if each.name.startswith("const") and "-" not in each.name.partition("/")[0]:
+        value = each.operand
+    elif each.name.startswith("move") and len(each.registers) == 2:
+        value = known.get(each.registers[1])
+    known.pop(each.registers[0], None)
+    if is_wide(each.name):
+        known.pop(each.registers[0] + 1, None)
+    if value is not None:
+        known[each.registers[0]] = value

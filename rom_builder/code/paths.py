@@ -15,7 +15,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 
 from rom_builder.code.flow import MAX_HELD, defines, graph_of, is_wide
@@ -97,44 +96,31 @@ class Walk:
     states: int = 0
 
 
-class Action(IntEnum):
-    """What an operation does to what is known."""
-
-    NOTHING = 0
-    CALL = 1
-    STORE = 2
-    RESULT = 3
-    MOVE = 4
-    CONSTANT = 5
-    LOAD = 6
-    NEW = 7
-    FLIP = 8
-    OTHER = 9
-    BRANCH = 10
-    SWITCH = 11
-    RETURN = 12
-
+NOTHING, CALL, STORE, TAKE, MOVE, CONSTANT, LOAD, NEW, FLIP, OTHER, BRANCH, SWITCH, RETURN = range(
+    13
+)
+"""What an operation does to what is known; a plain number, as it is asked for at every step."""
 
 _ACTIONS = (
-    (re.compile(r"if-"), Action.BRANCH),
-    (re.compile(r"(packed|sparse)-switch"), Action.SWITCH),
-    (re.compile(r"return"), Action.RETURN),
-    (re.compile(r"invoke|execute"), Action.CALL),
-    (re.compile(r"iput|sput|monitor|aput"), Action.STORE),
-    (re.compile(r"goto|nop|throw|breakpoint|fill|check-cast"), Action.NOTHING),
-    (re.compile(r"move-result"), Action.RESULT),
-    (re.compile(r"move(?!-exception)"), Action.MOVE),
-    (re.compile(r"const(?!.*wide)"), Action.CONSTANT),
-    (re.compile(r"iget|sget"), Action.LOAD),
-    (re.compile(r"new-"), Action.NEW),
-    (re.compile(r"xor-int/lit8"), Action.FLIP),
+    (re.compile(r"if-"), BRANCH),
+    (re.compile(r"(packed|sparse)-switch"), SWITCH),
+    (re.compile(r"return"), RETURN),
+    (re.compile(r"invoke|execute"), CALL),
+    (re.compile(r"iput|sput|monitor|aput"), STORE),
+    (re.compile(r"goto|nop|throw|breakpoint|fill|check-cast"), NOTHING),
+    (re.compile(r"move-result"), TAKE),
+    (re.compile(r"move(?!-exception)"), MOVE),
+    (re.compile(r"const(?!.*wide)"), CONSTANT),
+    (re.compile(r"iget|sget"), LOAD),
+    (re.compile(r"new-"), NEW),
+    (re.compile(r"xor-int/lit8"), FLIP),
 )
 
 
 @lru_cache(maxsize=512)
-def action_of(name: str) -> Action:
+def action_of(name: str) -> int:
     """Return what the operation of that name does."""
-    return next((action for begins, action in _ACTIONS if begins.match(name)), Action.OTHER)
+    return next((action for begins, action in _ACTIONS if begins.match(name)), OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +136,7 @@ class Block:
 
     entry: int
     all: list[tuple[Instruction, tuple[int, ...]]]
-    steps: list[tuple[Instruction, Action, tuple[int, ...]]]
+    steps: list[tuple[Instruction, int, tuple[int, ...]]]
     after: tuple[int, ...]
     last: Instruction
     addresses: frozenset[int]
@@ -249,7 +235,7 @@ class Walker:
         known = self._blocks.get(entry)
         if known is not None:
             return known
-        steps: list[tuple[Instruction, Action, tuple[int, ...]]] = []
+        steps: list[tuple[Instruction, int, tuple[int, ...]]] = []
         every: list[tuple[Instruction, tuple[int, ...]]] = []
         addresses: list[int] = []
         graph, entries = self.graph, self.graph.entries
@@ -257,8 +243,8 @@ class Walker:
         while len(after) == 1 and (not addresses or after[0] not in entries):
             each = graph.at[after[0]]
             addresses.append(each.address)
-            every.append((each, graph.handlers(each.address)))
-            action, handlers = action_of(each.name), graph.handlers(each.address)
+            every.append((each, graph.caught.get(each.address, ())))
+            action, handlers = action_of(each.name), graph.caught.get(each.address, ())
             if action or handlers:
                 steps.append((each, action, handlers))
             after = graph.next[each.address]
@@ -270,33 +256,35 @@ class Walker:
             value = known.get(each.registers[0])
             found.returns.add(None if isinstance(value, Loaded) else value)
 
-    def _through(self, block: Block, known: Known, found: Walk) -> list[tuple[int, Known]]:
-        """Return where control goes from a block and what is known there."""
-        ways: list[tuple[int, Known]] = []
+    def _through(self, block: Block, known: Known, found: Walk) -> Iterator[tuple[int, Known]]:
+        """Yield where control goes from a block and what is known there."""
         result, due = known.pop(RESULT, None), block.entry
         caught: tuple[int, ...] = ()
         changed, fields = True, bool(self._reloaded)
         for each, action, handlers in block.steps:
-            if action is Action.BRANCH:
-                return [*ways, *self._branch(each, known, found)]
+            if action == BRANCH:
+                yield from self._branch(each, known, found)
+                return
             if handlers and (changed or handlers != caught):
                 held: Known = {n: value for n, value in known.items() if isinstance(n, int)}
-                ways += [(landing, held) for landing in handlers]
                 caught, changed = handlers, False
-            if action is Action.CALL:
+                self._spend(len(held))
+                yield from ((landing, held) for landing in handlers)
+            if action == CALL:
                 registers = each.registers
                 result = self._judge(each, {r: known[r] for r in registers if r in known})
                 due = each.address + each.size
                 if fields:
                     self._forget_fields(known)
                     changed = True
-            elif action is Action.SWITCH:
+            elif action == SWITCH:
                 way = self._switch(each, known, found)
                 if way is not None:
-                    return [*ways, (way, known)]
-            elif action is Action.RETURN:
+                    yield way, known
+                    return
+            elif action == RETURN:
                 self._note_return(each, known, found)
-            elif action is Action.STORE:
+            elif action == STORE:
                 self._store(each, known, found)
                 changed = changed or fields
             elif action:
@@ -310,7 +298,7 @@ class Walker:
                     changed = True
         if result is not None and due == block.last.address + block.last.size:
             known[RESULT] = result
-        return [*ways, *((after, known) for after in block.after)]
+        yield from ((after, known) for after in block.after)
 
     def _switch(self, each: Instruction, known: Known, found: Walk) -> int | None:
         """Return where a switch goes, None if that is not known."""
@@ -331,28 +319,28 @@ class Walker:
         self._forget_fields(known, None if each.name.startswith("monitor") else each.operand)
 
     def _value(
-        self, each: Instruction, action: Action, known: Known, result: Value | None
+        self, each: Instruction, action: int, known: Known, result: Value | None
     ) -> Value | None:
         """Return what is known of the value that an instruction writes."""
-        if action is Action.OTHER:
+        if action == OTHER:
             return None
         registers = each.registers
-        if action is Action.RESULT:
+        if action == TAKE:
             return result
-        if action is Action.MOVE:
+        if action == MOVE:
             return known.get(registers[1])
-        if action is Action.CONSTANT:
+        if action == CONSTANT:
             return self._constant(each)
-        if action is Action.LOAD:
+        if action == LOAD:
             gate = self._field(each.operand) if each.name.endswith("-boolean") else None
             if gate is not None:
                 return Answer(gate, stored=True)
             load = (registers[1] if each.name.startswith("iget") else -1, each.operand)
             if load in self._reloaded:
                 return known.get(load) or Loaded(*load)
-        elif action is Action.NEW:
+        elif action == NEW:
             return NONZERO
-        elif action is Action.FLIP and each.operand == 1:
+        elif action == FLIP and each.operand == 1:
             source = known.get(registers[1])
             if isinstance(source, Answer):
                 return Answer(source.gate, not source.negated, source.stored)
@@ -382,11 +370,16 @@ class Walker:
             known[register] = value
 
     def _forget_fields(self, known: Known, operand: int | None = None) -> None:
-        for name, held in list(known.items()) if self._reloaded else ():
-            loaded = held.field if isinstance(held, Loaded) else None
-            index = name[1] if isinstance(name, tuple) else loaded
-            if index is not None and operand in (None, index):
-                del known[name]
+        if not self._reloaded:
+            return
+        gone = [
+            name
+            for name, held in known.items()
+            if (name.__class__ is tuple or held.__class__ is Loaded)
+            and operand in (None, name[1] if isinstance(name, tuple) else held.field)  # type: ignore[union-attr]
+        ]
+        for name in gone:
+            del known[name]
 
     def _branch(self, each: Instruction, known: Known, found: Walk) -> Iterator[tuple[int, Known]]:
         test, zero = each.name[3:5], each.name.endswith("z")

@@ -27,8 +27,6 @@ LAID_OUT = (
 )
 """Beginnings of the names of types that a layout or a preference page may create."""
 
-_Calls = tuple[tuple[Body, str, bool], ...]
-
 
 def is_called_by_name(name: str) -> bool:
     """Say whether the platform calls methods of that name by convention."""
@@ -56,7 +54,7 @@ class Reach:
         self._queue: list[Body] = []
         self._later: list[tuple[Body, Body | None]] = []
         self._at: Body | None = None
-        self._calls: dict[tuple[Unit, bool], dict[int, _Calls]] = defaultdict(dict)
+        self._calls: dict[tuple[Unit, bool], dict[int, list[tuple[Body, str]]]] = defaultdict(dict)
         used = scope.uses.strings
         for name in scope.own:
             if name in scope.program.by_class or any(
@@ -83,7 +81,7 @@ class Reach:
 
     def _follow(self, body: Body) -> None:
         unit, found, alive = body.unit, self.found, self._alive
-        data = unit.dex.data
+        data, scope = unit.dex.data, self._scope
         plain, virtual = self._calls[unit, False], self._calls[unit, True]
         for at in self._uses.hits(body):
             code, index = data[at], data[at + 2] | data[at + 3] << 8
@@ -97,20 +95,15 @@ class Reach:
                 continue
             calls = known.get(index)
             if calls is None:
-                calls = known[index] = self._targets(unit, code, index)
-            for target, owner, waits in calls:
+                calls = scope.own_targets(unit, index, virtual=known is virtual)
+                known[index] = calls
+            for target, owner in calls:
                 if target in found:
                     continue
-                if waits and owner not in alive:
+                if known is virtual and owner not in alive:
                     self._waiting[owner].setdefault(target, body)
                 else:
                     self._call(target, owner, body)
-
-    def _targets(self, unit: Unit, code: int, index: int) -> _Calls:
-        """Return what a call can run, the class of it, and whether that must be created first."""
-        virtual = code in VIRTUALS
-        found = self._scope.own_targets(unit, index, virtual=virtual)
-        return tuple((body, owner, virtual) for body, owner in found)
 
     def _call(self, body: Body, owner: str, caller: Body | None) -> None:
         if body not in self.found:

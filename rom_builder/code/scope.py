@@ -45,6 +45,7 @@ class Scope:
         self._named: dict[str, dict[tuple[str, str], Body]] = {}
         self._indexed: dict[str, dict[int, Body]] = {}
         self._above: dict[str, list[str]] = {}
+        self._below: dict[str, list[str]] = {}
         own = {id(unit) for unit in program.units}
         self.own = {name: None for name, (unit, _) in self.defined.items() if id(unit) in own}
 
@@ -125,12 +126,16 @@ class Scope:
         """Return every class of the app below a class or interface."""
         if name not in self._children:
             return []
+        known = self._below.get(name)
+        if known is not None:
+            return known
         found = [name]
         seen = {name}
         for each in found:
             new = [child for child in self._children.get(each, ()) if child not in seen]
             seen.update(new)
             found += new
+        self._below[name] = found[1:]
         return found[1:]
 
     def resolve(self, ref: MemberRef) -> Body | None:
@@ -161,7 +166,9 @@ class Scope:
         above: str | None = owner
         for _ in range(MAX_DEPTH):
             entry = self.defined.get(above) if above is not None else None
-            if above is None or entry is None or self._is_foreign(above):
+            if above is None or entry is None:
+                break
+            if above not in self.own and self._is_foreign(above):
                 break
             body = self._member_at(above, unit, index, named)
             if body is not None:
@@ -180,7 +187,7 @@ class Scope:
 
     def _is_foreign(self, name: str) -> bool:
         """Say whether neither a class nor any above it is the app's."""
-        return name not in self.own and not any(each in self.own for each in self.supertypes(name))
+        return not any(each in self.own for each in (name, *self.supertypes(name)))
 
     def _member_at(self, owner: str, unit: Unit, index: int, named: int) -> Body | None:
         if self.defined[owner][0] is not unit:

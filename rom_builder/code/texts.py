@@ -8,7 +8,7 @@ further.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -203,12 +203,7 @@ class _Evaluation:
             if visits.get(address, 0) >= MAX_VISITS:
                 continue
             visits[address] = visits.get(address, 0) + 1
-            each = self._graph.at[address]
-            self._body.unit.spend(len(states[address]) + 1)
-            then = states[address]
-            if -2 in then or touches(each.name):
-                then = self._apply(each, dict(then))
-            for after in (*self._graph.handlers(address), *self._graph.next[address]):
+            for after, then in self._through(address, dict(states[address])):
                 merged = self._merged(states.get(after), then)
                 if merged != states.get(after):
                     size += len(merged)
@@ -218,6 +213,34 @@ class _Evaluation:
                     states[after] = merged
                     queue.append(after)
         return self._found
+
+    def _through(self, address: int, state: State) -> Iterator[tuple[int, State]]:
+        """Evaluate the instructions that follow one another; yield where control goes, with what."""
+        graph, work = self._graph, 0
+        caught: tuple[int, ...] = ()
+        changed = True
+        while True:
+            each = graph.at[address]
+            work += 1
+            if -2 in state or touches(each.name):
+                self._apply(each, state)
+                work += len(state)
+                changed = True
+            handlers = graph.caught.get(address, ())
+            if handlers and (changed or handlers != caught):
+                held = dict(state)
+                work += len(held)
+                caught, changed = handlers, False
+                yield from ((landing, held) for landing in handlers)
+            if work > 1000:
+                self._body.unit.spend(work)
+                work = 0
+            after = graph.next[address]
+            if len(after) != 1 or after[0] in graph.entries:
+                break
+            address = after[0]
+        self._body.unit.spend(work)
+        yield from ((entry, state) for entry in after)
 
     @staticmethod
     def _merged(one: State | None, other: State) -> State:

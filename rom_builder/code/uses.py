@@ -27,6 +27,8 @@ SLOT_CALLS = frozenset(range(0xEE, 0xFC)) - frozenset((0xF0, 0xF1, *range(0xF2, 
 
 _CODES = INVOKES | {CONST_STRING, CONST_STRING_JUMBO, CONST_CLASS, NEW_INSTANCE, SGET_OBJECT}
 _WITH_SLOTS = _CODES | SLOT_CALLS
+_PORTION = 10_000
+"""Units after which work is counted."""
 _SHIFT, _MASK = 32, 0xFFFFFFFF
 
 
@@ -106,6 +108,7 @@ class Uses:
         self._calling: dict[tuple[str, ...], frozenset[str]] = {}
         self._calls_named: dict[tuple[frozenset[str], str | None], list[Site]] = {}
         self.slots: set[str] = set()
+        self._unspent = 0
         for number, body in enumerate(bodies):
             body.number = number
             self._hits.append(self._read(body, number))
@@ -121,7 +124,10 @@ class Uses:
     def _read(self, body: Body, number: int) -> list[int]:
         unit, data = body.unit, body.unit.dex.data
         start, size = code_span(data, body.offset)
-        unit.spend(size)
+        self._unspent += size
+        if self._unspent > _PORTION:
+            unit.spend(self._unspent)
+            self._unspent = 0
         codes = _WITH_SLOTS if unit.dex.optimised else _CODES
         found = positions(data, start, size, unit.operations.steps(codes))
         uses = self._units.get(unit)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import zipfile
 from datetime import date
 from pathlib import Path
@@ -286,3 +289,22 @@ def test_a_way_begins_with_what_the_platform_calls() -> None:
         "inner()V",
         "query(Ljava/lang/String;)V",
     ]
+
+
+def test_facts_come_in_the_same_order_whatever_the_seed_of_hashes() -> None:
+    program = (
+        "from tests.code.look_alikes import scope\n"
+        "from rom_builder.code.urls import Urls\n"
+        "print(list(Urls('x', scope('urls'), (), {}).read()))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
