@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import random
 import signal
@@ -17,7 +20,9 @@ from rom_builder.files import write_whole
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "demo"
 APP = f"/product/priv-app/Messaging/Messaging.apk={EXAMPLE / 'Messaging-2.0.apk'}"
-STEPS = ("open", "plan", "pack", "check", "sign", "verify")
+PROOF = {"out.zip.cdx.json", "out.zip.intoto.jsonl"}
+"""What appears beside a package, and before it."""
+STEPS = ("open", "plan", "pack", "check", "sign", "verify", "attest")
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 MOMENTS = {
     **{
@@ -57,7 +62,14 @@ user.spooled = spooled
 replace = os.replace
 def renamed(*names):
     replace(*names)
-    {KILL}
+    if str(names[1]).endswith('out.zip'): {KILL}
+os.replace = renamed
+""",
+    "after its attestations got theirs": f"""
+replace = os.replace
+def renamed(*names):
+    replace(*names)
+    if str(names[1]).endswith('.intoto.jsonl'): {KILL}
 os.replace = renamed
 """,
 }
@@ -83,13 +95,28 @@ def start(output: Path, program: str = "") -> subprocess.Popen[bytes]:
 
 def assert_nothing_or_whole(output: Path, older: bytes | None = None) -> None:
     """Nothing has the output's name, or the older file, or a whole package; the rest is named."""
-    left = {path.name for path in output.parent.iterdir()} - {output.name, "tmp"}
+    left = names_beside(output) - {output.name, *PROOF}
     assert all(name.startswith(f".{output.name}.") and name.endswith(".part") for name in left)
-    assert len(left) <= 1
+    assert len(left) <= 2
     assert list((output.parent / "tmp").iterdir()) == []
     if output.exists() and output.read_bytes() != older:
         assert main(["verify", str(output)]) == 0
         assert main(["check", str(output), "-p", "messaging-opt-in"]) == 0
+        assert_is_proved(output)
+
+
+def names_beside(output: Path) -> set[str]:
+    return {path.name for path in output.parent.iterdir()} - {"tmp"}
+
+
+def assert_is_proved(output: Path) -> None:
+    """Every statement beside a package is about that package."""
+    digest = hashlib.sha256(output.read_bytes()).hexdigest()
+    lines = output.with_name("out.zip.intoto.jsonl").read_bytes().splitlines()
+    for line in lines:
+        statement = json.loads(base64.b64decode(json.loads(line)["payload"]))
+        assert statement["subject"][0]["digest"]["sha256"] == digest
+    assert len(lines) == 2
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -101,8 +128,9 @@ def test_no_moment_leaves_half_a_package(moment: str, tmp_path: Path) -> None:
     assert_nothing_or_whole(output, b"older")
     # The next build removes what the killed one left.
     assert main(words(output)) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {output.name, "tmp"}
+    assert names_beside(output) == {output.name, *PROOF}
     assert main(["verify", str(output)]) == 0
+    assert_is_proved(output)
 
 
 def test_no_random_time_leaves_half_a_package(tmp_path: Path) -> None:
