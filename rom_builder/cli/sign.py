@@ -47,7 +47,7 @@ def sign() -> None:
 
     \b
     Examples:
-      rom-builder sign ota.zip -s release.yaml -o signed.zip
+      rom-builder sign package ota.zip -s release.yaml -o signed.zip
       rom-builder sign digest -s release.yaml -in digest.bin -out signature.bin
     """
 
@@ -107,9 +107,9 @@ def package(
 
     \b
     Examples:
-      rom-builder sign ota.zip -s release.yaml -o signed.zip
-      rom-builder sign ota.zip -s 2027.yaml --replace-otacerts -p rom-baseline -o signed.zip
-      rom-builder sign ota.zip.signing.json -s release.yaml -o signed.zip
+      rom-builder sign package ota.zip -s release.yaml -o signed.zip
+      rom-builder sign package ota.zip -s 2027.yaml --replace-otacerts -p rom-baseline -o signed.zip
+      rom-builder sign package ota.zip.signing.json -s release.yaml -o signed.zip
     """
     from rom_builder.build import NotCompliant
     from rom_builder.reports.text import printable
