@@ -134,9 +134,9 @@ def apps(folder: Path, *, verify: bool = False) -> Work:
     """Read the apps of a ROM as ``check`` does."""
     from rom_builder.mechanisms.overlays import Overlays
     from rom_builder.mechanisms.system_property import read_platform
-    from rom_builder.opening import open_rom
-    from rom_builder.packages import RESOURCES, Apk, Packages
-    from rom_builder.signatures import read_app_signatures, read_signing_certificates
+    from rom_builder.readers.packages import RESOURCES, Apk, Packages
+    from rom_builder.readers.signatures import read_app_signatures, read_signing_certificates
+    from rom_builder.rom.opening import open_rom
 
     rom = open_rom(folder)
 

@@ -24,8 +24,8 @@ from statistics import median
 
 from bench.measure import cost, report, table
 from bench.scan_code import profile_named
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
+from rom_builder.readers.packages import Packages
+from rom_builder.rom.opening import open_rom
 
 
 def main() -> None:

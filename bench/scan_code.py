@@ -14,10 +14,10 @@ from rom_builder.code.reading import read_service_code
 from rom_builder.formats.dex import parse_dex
 from rom_builder.formats.dex_ids import DexIds
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
 from rom_builder.policy.load import shipped
 from rom_builder.policy.profile import Profile, load_profile
+from rom_builder.readers.packages import Packages
+from rom_builder.rom.opening import open_rom
 
 
 def profile_named(name: str) -> Profile:

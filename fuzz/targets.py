@@ -18,7 +18,6 @@ from cryptography.x509 import Certificate
 
 from fuzz.fuzz import seeds
 from fuzz.images import PatchedImages, disk_images, fixture_images, super_images
-from rom_builder.containers import Contents
 from rom_builder.errors import ImageError, PolicyError, SigningError
 from rom_builder.formats import carrier_config_answers as carriers
 from rom_builder.formats.ab_metadata import (
@@ -93,6 +92,7 @@ from rom_builder.mechanisms import binding_models
 from rom_builder.policy.models import Policy
 from rom_builder.policy.profile import read_profile
 from rom_builder.policy.yaml import parse_yaml, validate
+from rom_builder.rom.containers import Contents
 
 DOCUMENTED = (ImageError, PolicyError)
 """What a reader may raise."""

@@ -10,10 +10,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.ab_pack import verify_places
-from rom_builder.asking import asked_by, refuse_unsigned_apps, request_for, write_request
-from rom_builder.attestations import Artifact, Origin
-from rom_builder.bases import base_of
 from rom_builder.check import check_rom, in_background
 from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused, SigningError
@@ -29,19 +25,28 @@ from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, refuse_public_key, spki_sha256
-from rom_builder.opening import open_rom
-from rom_builder.pack import missing_sources
+from rom_builder.packing.ab_pack import verify_places
+from rom_builder.packing.bases import base_of
+from rom_builder.packing.file_pack import missing_sources
+from rom_builder.packing.update_certificates import dangers, plan_certificates
 from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
-from rom_builder.proof import Proof, brought_files, write_proof
+from rom_builder.provenance.attestations import Artifact, Origin
+from rom_builder.provenance.proof import Proof, brought_files, write_proof
+from rom_builder.readers.signatures import read_accepted
 from rom_builder.rom import Rom
-from rom_builder.signatures import read_accepted
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.apk import sign_app
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
 from rom_builder.signers.signer import CheckedSigner
-from rom_builder.signing_request import RequestedFile
-from rom_builder.update_certificates import dangers, plan_certificates
+from rom_builder.signing_requests.asking import (
+    asked_by,
+    refuse_unsigned_apps,
+    request_for,
+    write_request,
+)
+from rom_builder.signing_requests.request import RequestedFile
 from rom_builder.waivers.apply import NONE, Exceptions
 
 Step = Callable[[str], None]

@@ -10,16 +10,11 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from rom_builder.authorities import read_authorities, read_reference
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.code.reading import read_code
-from rom_builder.completeness import missing_parts, tops, without_system
-from rom_builder.containers import BOOT, MOUNTED
 from rom_builder.errors import ImageError
-from rom_builder.exposure import read_exposure
 from rom_builder.facts import Fact, Facts, NetworkSecurity, Notice, Reading, SigningCertificate
 from rom_builder.findings import Image, Location, Report, Strength, sorted_findings
-from rom_builder.hosts import summed_hosts
 from rom_builder.judge import judge
 from rom_builder.keys import DEVELOPMENT
 from rom_builder.mechanisms import MECHANISMS
@@ -27,16 +22,21 @@ from rom_builder.mechanisms.mechanism import Found
 from rom_builder.mechanisms.network_security_config import read_network_security
 from rom_builder.mechanisms.overlay_faults import read_overlay_faults
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.notices import read_notices
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
-from rom_builder.platform_grants import read_platform_grants
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Binding, Profile, Switch
+from rom_builder.readers.authorities import read_authorities, read_reference
+from rom_builder.readers.exposure import read_exposure
+from rom_builder.readers.hosts import summed_hosts
+from rom_builder.readers.notices import read_notices
+from rom_builder.readers.packages import Packages
+from rom_builder.readers.platform_grants import read_platform_grants
+from rom_builder.readers.signatures import read_app_signatures, read_signing_certificates
+from rom_builder.readers.verified_boot import read_avb_keys, read_verified_boot
 from rom_builder.rom import Rom, Step, silent
+from rom_builder.rom.completeness import missing_parts, tops, without_system
+from rom_builder.rom.containers import BOOT, MOUNTED
+from rom_builder.rom.opening import open_rom
 from rom_builder.rules.readings import counted
-from rom_builder.signatures import read_app_signatures, read_signing_certificates
-from rom_builder.verified_boot import read_avb_keys, read_verified_boot
 from rom_builder.waivers.apply import NONE, Exceptions, apply
 
 DEVELOPMENT_SIGNED = "development-signed: the key is a throw-away key, not for release"

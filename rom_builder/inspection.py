@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from rom_builder.completeness import missing_parts
-from rom_builder.containers import Partition
 from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate, VerifiedBoot
 from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
@@ -18,14 +16,16 @@ from rom_builder.formats.payload import Payload, problems, verify_metadata_signa
 from rom_builder.formats.tree import Unread
 from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.rom import Rom
-from rom_builder.signatures import (
+from rom_builder.readers.signatures import (
     MAX_CERTIFICATES_SIZE,
     OTACERT,
     OTACERTS,
     read_update_certificates,
 )
-from rom_builder.verified_boot import known_as, read_verified_boot, sha1_of
+from rom_builder.readers.verified_boot import known_as, read_verified_boot, sha1_of
+from rom_builder.rom import Rom
+from rom_builder.rom.completeness import missing_parts
+from rom_builder.rom.containers import Partition
 
 MAX_METADATA_SIZE = 1 << 20
 MAX_PROBLEMS = 20

@@ -16,12 +16,12 @@ from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.default_permissions import ASKED
 from rom_builder.mechanisms.platform_exemption import LIMITED
 from rom_builder.mechanisms.privileged_permission import DENIED
-from rom_builder.packages import Packages
 from rom_builder.policy.load import Policies
 from rom_builder.policy.models import ServicePolicy
 from rom_builder.policy.profile import Binding, Profile
+from rom_builder.readers.packages import Packages
+from rom_builder.readers.sysconfig import read_system_config
 from rom_builder.rom import Rom
-from rom_builder.sysconfig import read_system_config
 from rom_builder.templates import render_device_file
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from rom_builder.ab_pack import verify_places
-from rom_builder.bases import Base, base_of
 from rom_builder.build import before_signing, refuse_unless_compliant, remarks
 from rom_builder.check import check_rom
 from rom_builder.errors import BuildRefused, SigningError
@@ -18,15 +16,17 @@ from rom_builder.findings import Report
 from rom_builder.formats.ota_signature import signed_size
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.image_base import is_image_base
 from rom_builder.keys import refuse_public_key
-from rom_builder.opening import open_rom
+from rom_builder.packing.ab_pack import verify_places
+from rom_builder.packing.bases import Base, base_of
+from rom_builder.packing.image_base import is_image_base
+from rom_builder.packing.update_certificates import plan_certificates
 from rom_builder.plan import Plan
 from rom_builder.policy.load import Policies
 from rom_builder.rom import Rom
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
-from rom_builder.update_certificates import plan_certificates
 from rom_builder.verification import verify_package
 
 Step = Callable[[str], None]

@@ -26,7 +26,7 @@ from rom_builder.errors import SigningError
 from rom_builder.formats.otacert import recovery_digest, recovery_fitness
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.keys import publicly_known, spki_sha256
-from rom_builder.update_certificates import Accepted, read_copy
+from rom_builder.packing.update_certificates import Accepted, read_copy
 
 
 @dataclass(frozen=True, slots=True)

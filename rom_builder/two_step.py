@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from rom_builder.asking import Asking, holder, request_for, write_request
-from rom_builder.attestations import Artifact, Origin
 from rom_builder.build import before_signing, named, refuse_unless_compliant
 from rom_builder.check import check_rom
 from rom_builder.errors import BuildRefused, SigningError
@@ -17,19 +15,21 @@ from rom_builder.files import write_whole
 from rom_builder.findings import Report
 from rom_builder.formats.source import FileSource
 from rom_builder.keys import refuse_public_key, spki_sha256
-from rom_builder.opening import open_rom
-from rom_builder.pending import Pending, complete, pending_round
 from rom_builder.plan import Plan
 from rom_builder.policy.load import Policies
-from rom_builder.proof import Proof, write_proof
+from rom_builder.provenance.attestations import Artifact, Origin
+from rom_builder.provenance.proof import Proof, write_proof
 from rom_builder.resign import refuse_unverified
 from rom_builder.rom import Rom, digest_of
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.absent import absent
 from rom_builder.signers.apk import app_digests
 from rom_builder.signers.keyring import Keyring, PartitionSigners
 from rom_builder.signers.package import refuse_unfit
 from rom_builder.signers.signer import CheckedSigner, verifies
-from rom_builder.signing_request import SigningRequest, public_half
+from rom_builder.signing_requests.asking import Asking, holder, request_for, write_request
+from rom_builder.signing_requests.pending import Pending, complete, pending_round
+from rom_builder.signing_requests.request import SigningRequest, public_half
 
 SIGNATURE_SUFFIX = ".sig"
 LARGEST = 4096

@@ -26,8 +26,8 @@ from rom_builder.formats.vbmeta import read_footer, read_vbmeta, verify_vbmeta
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import NewKey, new_key
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
 from rom_builder.policy.load import Policies, load_policies
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.profile import open_role
 from tests.ab_package import SYSTEM, ab_package

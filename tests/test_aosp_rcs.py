@@ -17,8 +17,8 @@ from rom_builder.errors import SigningError
 from rom_builder.findings import Report, Severity, Verdict
 from rom_builder.keys import NewKey, new_key
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
 from rom_builder.policy.load import Policies, load_policies
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import open_keyring
 from tests.ab_package import SYSTEM, ab_package
 from tests.fixtures.make_apks import APKS

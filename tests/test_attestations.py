@@ -15,7 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rom_builder.attestations import (
+from rom_builder.check import check
+from rom_builder.cli import main
+from rom_builder.errors import ImageError
+from rom_builder.mechanisms import binding_models
+from rom_builder.policy.load import Policies, load_policies
+from rom_builder.provenance.attestations import (
     Artifact,
     Origin,
     attestations,
@@ -23,11 +28,6 @@ from rom_builder.attestations import (
     summary,
     verify_attestations,
 )
-from rom_builder.check import check
-from rom_builder.cli import main
-from rom_builder.errors import ImageError
-from rom_builder.mechanisms import binding_models
-from rom_builder.policy.load import Policies, load_policies
 from tests.cases import TODAY, files_of, load_case
 from tests.roms import write_rom
 from tests.rules.test_rules import FOLDER

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from rom_builder.authorities import RELEASES, aosp_authorities, read_authorities
 from rom_builder.check import check
 from rom_builder.errors import PolicyError
 from rom_builder.formats.x509 import parse_certificates
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
 from rom_builder.policy.load import load_policies
 from rom_builder.policy.merge import weaker
+from rom_builder.readers.authorities import RELEASES, aosp_authorities, read_authorities
+from rom_builder.rom.opening import open_rom
 from tests.kinds import apex_module
 from tests.roms import certificate, pem, write_rom
 

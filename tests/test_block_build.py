@@ -11,7 +11,6 @@ from pathlib import Path
 import brotli
 import pytest
 
-from rom_builder.block_script import with_digests
 from rom_builder.build import build
 from rom_builder.check import check
 from rom_builder.cli import main
@@ -28,10 +27,11 @@ from rom_builder.formats.vbmeta import read_footer
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
+from rom_builder.packing.block_script import with_digests
 from rom_builder.plan import plan, read_brought
 from rom_builder.policy.load import load_policies
-from rom_builder.signatures import OTACERT
+from rom_builder.readers.signatures import OTACERT
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from tests.ab_package import sealed
 from tests.cases import TODAY

@@ -14,7 +14,7 @@ import pytest
 
 from rom_builder.errors import ImageError
 from rom_builder.findings import Report, Verdict
-from rom_builder.opening import open_rom
+from rom_builder.rom.opening import open_rom
 from tests.formats.builders import cpio, sparse, vbmeta
 from tests.formats.builders.boot_image import boot_v0
 from tests.formats.builders.payload import REPLACE, SOURCE_COPY, Op, Part, Spec, chunk

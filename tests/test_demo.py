@@ -14,7 +14,7 @@ from rom_builder.formats.payload import Payload
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.opening import open_rom
+from rom_builder.rom.opening import open_rom
 
 PACKAGE = "pine-4118.zip"
 RESULT = "pine-4118-opt-in.zip"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from lxml import etree, html
 
-from rom_builder.changes import Aspect, Effect, Fate, changed
 from rom_builder.cli import main
 from rom_builder.cli.reporting import FORMATS
-from rom_builder.difference import fates
+from rom_builder.diff.changes import Aspect, Effect, Fate, changed
+from rom_builder.diff.compare import fates
 from rom_builder.findings import Severity
 from rom_builder.reports.diff import DIFFS
 from tests.cases import files_of, load_case, policies_of

@@ -17,7 +17,7 @@ from rom_builder.formats.source import FileSource
 from rom_builder.formats.vbmeta import read_vbmeta
 from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.opening import open_rom
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import open_keyring
 from tests.ab_package import SYSTEM, images
 from tests.formats.builders import vbmeta as build

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from rom_builder.key_encryption import weaknesses
-from rom_builder.key_files import PassphrasePrompt, encrypted_key, plain_key, read_key_file
+from rom_builder.keys.encryption import weaknesses
+from rom_builder.keys.files import PassphrasePrompt, encrypted_key, plain_key, read_key_file
 from tests.signing_material import key, openssl, write_key
 
 PASS = ("-passout", "pass:secret")

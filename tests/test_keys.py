@@ -12,8 +12,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.otacert import recovery_fitness
-from rom_builder.key_files import PassphrasePrompt, encrypted_key, plain_key, write_new_file
-from rom_builder.key_inspection import inspect_file
 from rom_builder.keys import (
     VALIDITY,
     certificate_facts,
@@ -25,6 +23,8 @@ from rom_builder.keys import (
     refuse_public_key,
     spki_sha256,
 )
+from rom_builder.keys.files import PassphrasePrompt, encrypted_key, plain_key, write_new_file
+from rom_builder.keys.inspection import inspect_file
 from rom_builder.resources import data_folder
 from tests.signing_material import certificate, key, openssl, signed_package, write_key
 

@@ -46,7 +46,7 @@ PayloadWriter.pieces = pieces
 """,
     "a partition half copied": f"""
 import rom_builder.formats.source as module
-import rom_builder.partitions as user
+import rom_builder.packing.partitions as user
 whole = module.spooled
 def spooled(pieces):
     def some():

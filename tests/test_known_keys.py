@@ -28,16 +28,16 @@ from rom_builder.errors import SigningError
 from rom_builder.formats.avb_key import SIZES, Algorithm, encode_public_key
 from rom_builder.formats.cms import cms_for
 from rom_builder.formats.vbmeta import Vbmeta
-from rom_builder.key_files import PublicKey
 from rom_builder.keys import KnownKey, known_keys, spki_sha256
+from rom_builder.keys.files import PublicKey
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
 from rom_builder.policy.load import load_policies
-from rom_builder.signatures import read_signing_certificates
+from rom_builder.readers.signatures import read_signing_certificates
+from rom_builder.readers.verified_boot import read_avb_keys
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring, PartitionSigners
 from rom_builder.signers.profile import open_role
 from rom_builder.signers.signer import CheckedSigner, SigningDigest
-from rom_builder.verified_boot import read_avb_keys
 from tests.signing_material import key, signer
 
 FIXTURE = Path(__file__).parent / "fixtures" / "known-public-keys.txt"

@@ -31,13 +31,13 @@ from rom_builder.formats.vbmeta import verify_vbmeta
 from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.keys import new_key
 from rom_builder.mechanisms import binding_models
-from rom_builder.nested import open_name
-from rom_builder.opening import open_rom
+from rom_builder.packing.update_certificates import plan_certificates
 from rom_builder.plan import Plan
 from rom_builder.policy.load import load_policies
 from rom_builder.rom import Rom
+from rom_builder.rom.nested import open_name
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
-from rom_builder.update_certificates import plan_certificates
 from tests.ab_package import BLOCK, SYSTEM, erofs_image, hash_of, sealed, written
 from tests.formats.builders import vbmeta
 from tests.formats.builders.boot_image import boot_v0, boot_v1, vendor_boot_v4

@@ -24,9 +24,9 @@ from rom_builder.findings import Verdict
 from rom_builder.formats.overlay_apk import parse_overlay_apk
 from rom_builder.keys import NewKey, new_key
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
 from rom_builder.plan import plan
 from rom_builder.policy.load import Policies, load_policies
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.profile import open_role
 from rom_builder.signers.signer import CheckedSigner

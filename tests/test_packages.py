@@ -16,9 +16,9 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Package
 from rom_builder.formats.axml import ANDROID_NAMESPACE, Attribute, Element
 from rom_builder.formats.axml_writer import encode_axml
-from rom_builder.opening import open_rom
-from rom_builder.packages import Apk, Packages
+from rom_builder.readers.packages import Apk, Packages
 from rom_builder.rom import Rom
+from rom_builder.rom.opening import open_rom
 from tests.fixtures.make_apks import APKS
 from tests.formats.test_axml import ODD
 from tests.formats.test_axml import document as axml_document

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
-from rom_builder.key_files import encrypted_key
+from rom_builder.keys.files import encrypted_key
 from tests.signing_material import key
 
 ROOT = Path(__file__).resolve().parent.parent

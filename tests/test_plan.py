@@ -15,11 +15,11 @@ from rom_builder.edits import Edit, FileData
 from rom_builder.errors import BuildRefused, ImageError, RomBuilderError
 from rom_builder.findings import Severity
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
 from rom_builder.plan import plan, read_brought
 from rom_builder.policy.load import Policies, load_policies
 from rom_builder.policy.models import ServicePolicy
 from rom_builder.policy.profile import Profile
+from rom_builder.rom.opening import open_rom
 from rom_builder.templates import render_device_file
 from tests.cases import TODAY, files_of, load_case, policies_of
 from tests.roms import Content, Link, write_rom

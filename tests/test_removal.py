@@ -16,8 +16,8 @@ from rom_builder.formats.payload import Payload
 from rom_builder.formats.source import BytesSource, FileSource
 from rom_builder.formats.vbmeta import read_footer
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.opening import open_rom
-from rom_builder.partitions import refuse_remains
+from rom_builder.packing.partitions import refuse_remains
+from rom_builder.rom.opening import open_rom
 from tests.file_based import write_package
 from tests.formats.erofs_tree import FIXTURES
 
@@ -151,7 +151,7 @@ def test_a_file_based_package_is_left_without_the_file(tmp_path: Path) -> None:
 def test_a_script_that_would_keep_or_ask_for_the_file_is_refused(
     old: bytes, new: bytes, message: str, tmp_path: Path
 ) -> None:
-    from rom_builder.pack import refuse_lasting
+    from rom_builder.packing.file_pack import refuse_lasting
     from tests.file_based import write_tree
 
     base = write_tree(tmp_path / "base")

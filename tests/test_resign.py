@@ -15,10 +15,10 @@ from rom_builder.formats.avb_key import encode_public_key
 from rom_builder.formats.ota_signature import parse_ota_signature
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.vbmeta import read_vbmeta, verify_vbmeta
-from rom_builder.key_files import plain_key
 from rom_builder.keys import NewKey
-from rom_builder.opening import open_rom
-from rom_builder.update_certificates import read_copy
+from rom_builder.keys.files import plain_key
+from rom_builder.packing.update_certificates import read_copy
+from rom_builder.rom.opening import open_rom
 from tests.ab_package import SYSTEM, ab_package
 from tests.file_based import write_package
 from tests.signing_material import key, openssl

@@ -15,9 +15,9 @@ from rom_builder.errors import ImageError
 from rom_builder.findings import Report, Verdict
 from rom_builder.formats.source import FileSource
 from rom_builder.mechanisms import binding_models
-from rom_builder.nested import list_names, open_name
-from rom_builder.opening import open_file, open_rom
 from rom_builder.policy.load import load_policies
+from rom_builder.rom.nested import list_names, open_name
+from rom_builder.rom.opening import open_file, open_rom
 from tests.formats.builders import apex
 from tests.kinds import (
     BOOT,

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.cli import main
-from rom_builder.opening import open_rom
+from rom_builder.packing.update_certificates import read_copy
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.profile import read_certificate
-from rom_builder.update_certificates import read_copy
 from tests.file_based import write_package
 from tests.signing_material import certificate, key
 from tests.test_two_step import BROUGHT, OPT_IN, build, write_profiles

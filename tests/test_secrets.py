@@ -14,7 +14,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.key_files import PrivateKey, encrypted_key, plain_key
+from rom_builder.keys.files import PrivateKey, encrypted_key, plain_key
 from tests.ab_package import SYSTEM, ab_package
 from tests.signers.softhsm import PIN, softhsm
 from tests.signing_material import key, write_key

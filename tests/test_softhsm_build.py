@@ -18,8 +18,8 @@ from rom_builder.formats.payload import Payload
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.vbmeta import Vbmeta, read_vbmeta
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.key_files import plain_key
 from rom_builder.keys import NewKey, new_key
+from rom_builder.keys.files import plain_key
 from rom_builder.signers.profile import shipped_profile
 from tests.ab_package import SYSTEM, ab_package
 from tests.signers.softhsm import PIN, SoftHsm, softhsm

@@ -22,11 +22,11 @@ from rom_builder.formats.avb_seal import with_vbmeta
 from rom_builder.formats.avb_signing import AvbKey, sign_vbmeta
 from rom_builder.formats.source import BytesSource
 from rom_builder.formats.vbmeta import read_vbmeta
-from rom_builder.key_files import plain_key
 from rom_builder.keys import NewKey
+from rom_builder.keys.files import plain_key
 from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.signer import KeySigner
-from rom_builder.signing_request import load_request
+from rom_builder.signing_requests.request import load_request
 from rom_builder.two_step import open_requested
 from tests.ab_package import SYSTEM, ab_package, images, sealed
 from tests.file_based import FIXED_APP, write_package

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import padding, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rom_builder.ab_pack import write_ab_package
 from rom_builder.cli import main
 from rom_builder.cli.options import load
 from rom_builder.cli.verify import verify
@@ -23,8 +22,9 @@ from rom_builder.formats.ota_signature import parse_ota_signature, signed_size
 from rom_builder.formats.payload import Payload
 from rom_builder.formats.source import BytesSource
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.opening import open_rom
+from rom_builder.packing.ab_pack import write_ab_package
 from rom_builder.plan import plan, read_brought
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.profile import open_role

@@ -27,10 +27,10 @@ from rom_builder.formats.hashtree import build_hashtree
 from rom_builder.formats.ota_signature import signed_size
 from rom_builder.formats.source import BytesSource, FileSource
 from rom_builder.formats.zip_writer import ZipWriter
-from rom_builder.image_pack import write_image_package
 from rom_builder.keys import new_key
-from rom_builder.opening import open_rom
+from rom_builder.packing.image_pack import write_image_package
 from rom_builder.plan import Plan
+from rom_builder.rom.opening import open_rom
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.signer import KeySigner, checked
 from tests.formats.builders import vbmeta as avb

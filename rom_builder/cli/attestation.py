@@ -10,13 +10,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from rom_builder.attestations import verify_attestations
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.dsse import MAX_SIZE, PublicKey, key_id
 from rom_builder.formats.otacert import parse_certificates
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.keys import publicly_known
+from rom_builder.provenance.attestations import verify_attestations
 from rom_builder.reports.text import printable
 from rom_builder.rom import digest_of
 

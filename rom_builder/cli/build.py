@@ -129,7 +129,7 @@ def build(
     from rom_builder.build import NotCompliant
     from rom_builder.build import build as run_build
     from rom_builder.plan import read_brought
-    from rom_builder.proof import Proof
+    from rom_builder.provenance.proof import Proof
     from rom_builder.reports.text import printable
     from rom_builder.signers.keyring import logged, open_keyring
     from rom_builder.signers.profile import read_certificate

@@ -29,9 +29,9 @@ def cat(image: Path, name: str, xml: bool) -> None:
     from rom_builder.errors import ImageError
     from rom_builder.formats.axml import parse_axml
     from rom_builder.formats.axml_text import write_text
-    from rom_builder.nested import open_name
-    from rom_builder.opening import open_rom
     from rom_builder.rom import READ_LIMIT
+    from rom_builder.rom.nested import open_name
+    from rom_builder.rom.opening import open_rom
 
     source = open_name(open_rom(image, modules="apex" in name), name)
     out = sys.stdout.buffer

@@ -70,7 +70,7 @@ def diff(
     from dataclasses import replace
 
     from rom_builder.cli.progress import progress
-    from rom_builder.difference import compare
+    from rom_builder.diff.compare import compare
     from rom_builder.files import write_whole
     from rom_builder.reports.diff import DIFFS
 

@@ -38,7 +38,7 @@ def inspect(image: Path, form: str) -> None:
     """
     from rom_builder.cli.progress import progress
     from rom_builder.inspection import inspect_rom
-    from rom_builder.opening import open_rom
+    from rom_builder.rom.opening import open_rom
 
     with progress() as step:
         found = inspect_rom(open_rom(image, step=step))

@@ -15,7 +15,8 @@ from rom_builder.cli.keys_log import log
 from rom_builder.cli.keys_rotate import rotate
 from rom_builder.cli.options import ask
 from rom_builder.errors import SigningError
-from rom_builder.key_files import (
+from rom_builder.keys import ROLES, KeyFacts, certificate_facts, new_key
+from rom_builder.keys.files import (
     PassphraseFile,
     PassphrasePrompt,
     PassphraseSource,
@@ -24,8 +25,7 @@ from rom_builder.key_files import (
     plain_key,
     write_new_file,
 )
-from rom_builder.key_inspection import inspect_file
-from rom_builder.keys import ROLES, KeyFacts, certificate_facts, new_key
+from rom_builder.keys.inspection import inspect_file
 from rom_builder.reports.text import printable
 
 PASSPHRASE_VARIABLE = "ROM_BUILDER_PASSPHRASE"  # noqa: S105

@@ -43,9 +43,9 @@ def ls(image: Path, name: str, long: bool, recursive: bool) -> None:
       rom-builder ls ota.zip payload.bin
       rom-builder ls -l ota.zip '/product/app/X/X.apk!/res/xml'
     """
-    from rom_builder.nested import list_names
-    from rom_builder.opening import open_rom
     from rom_builder.reports.text import printable
+    from rom_builder.rom.nested import list_names
+    from rom_builder.rom.opening import open_rom
 
     modules = "apex" in name or (recursive and name == "/")
     rom = open_rom(image, modules=modules or name == "/")

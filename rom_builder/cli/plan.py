@@ -119,13 +119,13 @@ def plan(
     Example:
       rom-builder plan ota.zip -p messaging-opt-in
     """
-    from rom_builder.bases import base_of
     from rom_builder.build import remarks
-    from rom_builder.opening import open_rom
+    from rom_builder.packing.bases import base_of
+    from rom_builder.packing.update_certificates import plan_certificates
     from rom_builder.plan import plan as make_plan
     from rom_builder.plan import read_brought
+    from rom_builder.rom.opening import open_rom
     from rom_builder.signers.keyring import ON_THE_DEVICE, open_keyring
-    from rom_builder.update_certificates import plan_certificates
 
     if replace_otacerts and signing is None:
         raise click.UsageError("--replace-otacerts needs --signing: whose certificate is it?")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rom_builder.code_facts import (
+from rom_builder.facts.code import (
     AnchorFound,
     BoxTicked,
     CodeFact,
@@ -53,11 +53,11 @@ def test_(ctx: click.Context, profile: str, image: Path) -> None:
     """
     from rom_builder.code.reading import read_service_code
     from rom_builder.mechanisms import binding_models
-    from rom_builder.opening import open_rom
-    from rom_builder.packages import Packages
     from rom_builder.policy.load import shipped
     from rom_builder.policy.profile import load_profile
+    from rom_builder.readers.packages import Packages
     from rom_builder.reports.text import printable
+    from rom_builder.rom.opening import open_rom
 
     path = shipped("profiles").get(profile, Path(profile))
     loaded = load_profile(path, binding_models())

@@ -29,9 +29,9 @@ def sbom(ctx: click.Context, image: Path, output: Path | None) -> None:
     from rom_builder.cli.options import moment
     from rom_builder.cli.progress import progress
     from rom_builder.files import write_whole
-    from rom_builder.opening import open_rom
+    from rom_builder.provenance.sbom import sbom as make
     from rom_builder.reports.text import printable
-    from rom_builder.sbom import sbom as make
+    from rom_builder.rom.opening import open_rom
 
     with progress() as step:
         rom = open_rom(image, step=step)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rom_builder.policy.load import Policies
     from rom_builder.signers.keyring import Keyring
     from rom_builder.signers.log import SigningLog
-    from rom_builder.signing_request import SigningRequest
+    from rom_builder.signing_requests.request import SigningRequest
 
 REFUSED = 1
 LARGEST = 4096
@@ -169,7 +169,7 @@ def _is_request(path: Path) -> bool:
 
 
 def _package_of(request: Path, given: Path | None) -> Path:
-    from rom_builder.signing_request import SUFFIX
+    from rom_builder.signing_requests.request import SUFFIX
 
     if given is not None:
         return given
@@ -189,8 +189,8 @@ def _sign_request(
     record: SigningLog | None,
 ) -> None:
     from rom_builder.cli.build import LOCAL_BUILDER
-    from rom_builder.proof import Proof
-    from rom_builder.signing_request import load_request
+    from rom_builder.provenance.proof import Proof
+    from rom_builder.signing_requests.request import load_request
     from rom_builder.two_step import sign_apps, sign_request
 
     request = load_request(path)
@@ -254,7 +254,7 @@ def show(request: Path, digests: Path | None) -> None:
     Example:
       rom-builder sign show ota.zip.signing.json --digests to-sign
     """
-    from rom_builder.signing_request import load_request
+    from rom_builder.signing_requests.request import load_request
 
     loaded = load_request(request)
     show_request(loaded)
@@ -290,7 +290,7 @@ def attach(
       rom-builder sign attach ota.zip signatures -o ota-avb.zip
       rom-builder sign attach ota-avb.zip payload.metadata.sig payload.data.sig -o ota-payload.zip
     """
-    from rom_builder.signing_request import SUFFIX, load_request
+    from rom_builder.signing_requests.request import SUFFIX, load_request
     from rom_builder.two_step import attach as run_attach
     from rom_builder.two_step import read_signatures
 

@@ -8,7 +8,7 @@ from rom_builder.code.flow import constants_at, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
-from rom_builder.code_facts import ConstantChoice, Step
+from rom_builder.facts.code import ConstantChoice, Step
 from rom_builder.formats.dex_code import parameter_registers
 from rom_builder.formats.dex_instructions import Instruction
 

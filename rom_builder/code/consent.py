@@ -15,7 +15,7 @@ from rom_builder.code.gates import Gates
 from rom_builder.code.programs import Body, Component
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import Site
-from rom_builder.code_facts import Outcome, Step
+from rom_builder.facts.code import Outcome, Step
 from rom_builder.formats.dex_ids import dotted
 
 MAX_METHODS = 3000

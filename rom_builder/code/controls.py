@@ -10,7 +10,7 @@ from rom_builder.code.gates import WRITES, reads
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
-from rom_builder.code_facts import BoxTicked, GateWritten, Step
+from rom_builder.facts.code import BoxTicked, GateWritten, Step
 from rom_builder.formats.dex_ids import parameters
 from rom_builder.formats.dex_instructions import Instruction
 

@@ -16,8 +16,8 @@ from rom_builder.findings import Location
 from rom_builder.formats.dex import parse_dex
 from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive, ZipEntry
-from rom_builder.packages import RESOURCES, Packages
 from rom_builder.policy.profile import Profile
+from rom_builder.readers.packages import RESOURCES, Packages
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 URL = re.compile(

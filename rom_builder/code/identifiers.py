@@ -13,7 +13,7 @@ from rom_builder.code.flow import defines, graph_of
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
-from rom_builder.code_facts import DataRead, Step
+from rom_builder.facts.code import DataRead, Step
 from rom_builder.formats.dex_ids import MemberRef, dotted
 from rom_builder.formats.dex_instructions import Instruction
 

@@ -17,7 +17,7 @@ from rom_builder.formats.dex_ids import DexIds
 from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED
 from rom_builder.formats.odex import MAGIC, parse_odex
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.packages import Apk
+from rom_builder.readers.packages import Apk
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 WORK, WORK_PER_BYTE = 1_000_000, 5

@@ -19,11 +19,11 @@ from rom_builder.code.scope import Scope
 from rom_builder.code.trust_all import read_trust_all
 from rom_builder.code.urls import Urls
 from rom_builder.code.uses import CONST_STRING, Site
-from rom_builder.code_facts import AnchorFound, CodeFact, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.errors import ImageError
-from rom_builder.packages import Packages
+from rom_builder.facts.code import AnchorFound, CodeFact, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Anchor, Profile, Sink
+from rom_builder.readers.packages import Packages
 from rom_builder.rom import Rom, RomFile
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES, NEW_INSTANCE
-from rom_builder.code_facts import Step, TrustAll
+from rom_builder.facts.code import Step, TrustAll
 
 MANAGERS = ("Ljavax/net/ssl/X509TrustManager;", "Ljavax/net/ssl/X509ExtendedTrustManager;")
 VERIFIERS = (

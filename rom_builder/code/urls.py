@@ -11,7 +11,7 @@ from rom_builder.code.programs import Body
 from rom_builder.code.scope import OBJECT, Scope
 from rom_builder.code.texts import STRING, Evaluator, Handed, Known
 from rom_builder.code.uses import INVOKES, STATIC
-from rom_builder.code_facts import CodeUrl, Step, UnresolvedUrls
+from rom_builder.facts.code import CodeUrl, Step, UnresolvedUrls
 from rom_builder.formats.dex_code import parameter_registers
 from rom_builder.formats.dex_ids import parameters, words
 

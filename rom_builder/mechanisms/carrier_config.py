@@ -36,9 +36,9 @@ from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.overlays import Overlays
 from rom_builder.mechanisms.system_property import read_platform, text_of
-from rom_builder.packages import RESOURCES, Apk, Packages
 from rom_builder.policy.profile import Binding
 from rom_builder.policy.profile import Value as ProfileValue
+from rom_builder.readers.packages import RESOURCES, Apk, Packages
 from rom_builder.rom import Rom
 
 CARRIER_CONFIG = "com.android.carrierconfig"

@@ -13,10 +13,10 @@ from rom_builder.findings import Location, Strength
 from rom_builder.formats.runtime_permissions import SENSITIVE
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.platform_files import has, new_file, remove_elements
-from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import Packages
+from rom_builder.readers.sysconfig import config_folder, read_default_permissions
 from rom_builder.rom import Rom
-from rom_builder.sysconfig import config_folder, read_default_permissions
 
 GIVEN, ASKED = "given", "asked"
 

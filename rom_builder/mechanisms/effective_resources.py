@@ -27,7 +27,7 @@ from rom_builder.formats.overlayable import Overlayable
 from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.formats.resource_config import config_sdk, encode_config
 from rom_builder.mechanisms.overlays import Overlay, Overlays
-from rom_builder.packages import RESOURCES, Apk, Packages
+from rom_builder.readers.packages import RESOURCES, Apk, Packages
 from rom_builder.rom import Rom
 
 FRAMEWORK = "android"

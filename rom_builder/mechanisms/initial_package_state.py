@@ -23,10 +23,10 @@ from rom_builder.mechanisms.platform_files import (
     new_file,
     remove_elements,
 )
-from rom_builder.packages import MANIFEST, Apk, Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import MANIFEST, Apk, Packages
+from rom_builder.readers.sysconfig import ConfigFile, config_folder, read_system_config
 from rom_builder.rom import Rom
-from rom_builder.sysconfig import ConfigFile, config_folder, read_system_config
 
 STOPPED, STARTED = "stopped", "started"
 SINCE = 34

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rom_builder.edits import AppEdit, Obstacle
 from rom_builder.facts import Value
 from rom_builder.formats.axml import Attribute
-from rom_builder.packages import Apk
+from rom_builder.readers.packages import Apk
 
 TRUE = 0xFFFFFFFF
 """Data of a compiled boolean that is true; false is 0."""

@@ -15,8 +15,8 @@ from rom_builder.formats.resource_chunk import ValueType
 from rom_builder.mechanisms.inside_app import TRUE, changed, no_boolean, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
-from rom_builder.packages import MANIFEST, Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import MANIFEST, Packages
 from rom_builder.rom import Rom
 
 NAME = 0x01010003

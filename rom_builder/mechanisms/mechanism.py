@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 from rom_builder.edits import Change
 from rom_builder.facts import Value
 from rom_builder.findings import Link, Location, Strength
-from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import Packages
 from rom_builder.registry import Registry
 from rom_builder.rom import Rom
 

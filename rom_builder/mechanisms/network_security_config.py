@@ -30,8 +30,8 @@ from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.service_config import parse_xml
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.packages import DEBUGGABLE, MANIFEST, Apk, Packages
 from rom_builder.policy.profile import Binding, Profile
+from rom_builder.readers.packages import DEBUGGABLE, MANIFEST, Apk, Packages
 from rom_builder.rom import Rom
 
 MAX_FILE_SIZE = 1 << 20

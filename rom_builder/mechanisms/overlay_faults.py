@@ -20,8 +20,8 @@ from rom_builder.mechanisms.effective_resources import (
     told,
 )
 from rom_builder.mechanisms.overlays import CONFIG_SINCE, Overlay
-from rom_builder.packages import RESOURCES, Apk, Packages
 from rom_builder.policy.profile import Profile
+from rom_builder.readers.packages import RESOURCES, Apk, Packages
 from rom_builder.rom import Rom
 
 

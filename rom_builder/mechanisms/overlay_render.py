@@ -33,7 +33,7 @@ from rom_builder.mechanisms.effective_resources import (
     policies_of,
 )
 from rom_builder.mechanisms.overlays import CONFIG_SINCE, Overlays
-from rom_builder.packages import Apk, Packages
+from rom_builder.readers.packages import Apk, Packages
 from rom_builder.rom import Rom
 
 PARTITION_ORDER = ("product", "vendor", "system_ext", "odm", "oem")

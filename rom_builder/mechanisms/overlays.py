@@ -44,7 +44,7 @@ from rom_builder.formats.overlay_config import (
     parse_partition_order,
 )
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.packages import Apk, Packages
+from rom_builder.readers.packages import Apk, Packages
 from rom_builder.rom import Rom, RomFile
 
 PARTITIONS = ("system", "vendor", "odm", "oem", "product", "system_ext")

@@ -22,8 +22,8 @@ from rom_builder.mechanisms.inside_app import (
 )
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
-from rom_builder.packages import Apk, Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import Apk, Packages
 from rom_builder.rom import Rom
 
 KEY = 0x010101E8

@@ -15,10 +15,10 @@ from rom_builder.mechanisms.effective_resources import FRAMEWORK, EffectiveResou
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlays import Overlays
 from rom_builder.mechanisms.platform_files import new_file
-from rom_builder.packages import MANIFEST, Apk, Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import MANIFEST, Apk, Packages
+from rom_builder.readers.sysconfig import config_folder, read_system_config
 from rom_builder.rom import Rom
-from rom_builder.sysconfig import config_folder, read_system_config
 
 INSTALLED, LEFT_OUT = "installed", "left-out"
 SINCE = 30

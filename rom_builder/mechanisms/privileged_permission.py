@@ -14,10 +14,10 @@ from rom_builder.formats.system_config import PRIVILEGED
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.platform_files import has, local_name, new_file, written
 from rom_builder.mechanisms.service_config import parse_xml
-from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import Packages
+from rom_builder.readers.sysconfig import config_folder, read_system_config
 from rom_builder.rom import Rom
-from rom_builder.sysconfig import config_folder, read_system_config
 
 GIVEN, DENIED = "given", "denied"
 

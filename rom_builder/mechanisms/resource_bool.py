@@ -18,8 +18,8 @@ from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.resource_overlay import effective_values
 from rom_builder.mechanisms.system_property import text_of
-from rom_builder.packages import RESOURCES, Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import RESOURCES, Packages
 from rom_builder.rom import Rom
 
 SETTINGS_PROVIDER = "com.android.providers.settings"

@@ -14,8 +14,8 @@ from rom_builder.mechanisms.inside_app import in_config, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
 from rom_builder.mechanisms.system_property import text_of
-from rom_builder.packages import RESOURCES, Apk, Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import RESOURCES, Apk, Packages
 from rom_builder.rom import Rom
 
 

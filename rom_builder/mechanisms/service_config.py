@@ -14,8 +14,8 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.system_property import text_of
-from rom_builder.packages import Packages
 from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import Packages
 from rom_builder.rom import Rom, RomFile
 
 MAX_FILE_SIZE = 1 << 20

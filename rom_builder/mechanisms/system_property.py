@@ -12,15 +12,15 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Platform, Value
 from rom_builder.findings import Link, Location, Strength
 from rom_builder.formats.build_prop import BuildProp, parse_build_prop
-from rom_builder.init_scripts import (
+from rom_builder.mechanisms.mechanism import Found, mechanism
+from rom_builder.policy.profile import Binding
+from rom_builder.readers.init_scripts import (
     ScriptedProperty,
     deciding,
     scripted_properties,
     sometimes,
 )
-from rom_builder.mechanisms.mechanism import Found, mechanism
-from rom_builder.packages import Packages
-from rom_builder.policy.profile import Binding
+from rom_builder.readers.packages import Packages
 from rom_builder.rom import Rom, RomFile
 
 PROPERTY_FILES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code_facts import ConsentCheck, ConstantChoice, Outcome
 from rom_builder.facts import Facts
+from rom_builder.facts.code import ConsentCheck, ConstantChoice, Outcome
 from rom_builder.findings import Finding, Layer, Severity, Status
 from rom_builder.rules.code_evidence import evidence, judge_paths
 from rom_builder.rules.rule import Case, rule

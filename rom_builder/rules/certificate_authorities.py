@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rom_builder.facts import Facts
+from rom_builder.facts.hygiene import Authority, AuthorityReference
 from rom_builder.findings import Evidence, Finding, Location, Severity, Status, Strength
-from rom_builder.hygiene_facts import Authority, AuthorityReference
 from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 

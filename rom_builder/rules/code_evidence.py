@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from rom_builder.code_facts import AnchorFound, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.facts import Facts, Reading
+from rom_builder.facts.code import AnchorFound, CodeRead, ConsentCheck, Outcome, Step
 from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Strength
 from rom_builder.rules.readings import code_examined
 from rom_builder.rules.rule import Case

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code_facts import ConsentCheck, Outcome
 from rom_builder.facts import Facts
+from rom_builder.facts.code import ConsentCheck, Outcome
 from rom_builder.findings import Finding, Layer, Status
 from rom_builder.rules.code_evidence import judge_paths
 from rom_builder.rules.readings import effective, judge_list

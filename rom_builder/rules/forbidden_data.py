@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from rom_builder.code_facts import DataRead
 from rom_builder.facts import Facts
+from rom_builder.facts.code import DataRead
 from rom_builder.findings import Finding, Layer, Severity, Status
 from rom_builder.rules.code_evidence import evidence
 from rom_builder.rules.readings import effective, evidence_of, judge_list

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code_facts import BoxTicked
 from rom_builder.facts import Facts
+from rom_builder.facts.code import BoxTicked
 from rom_builder.findings import Finding, Layer, Status, Strength
 from rom_builder.rules.code_evidence import controls_in_code, evidence
 from rom_builder.rules.readings import effective, evidence_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rom_builder.code_facts import CodeRead
 from rom_builder.facts import Facts, Reading
+from rom_builder.facts.code import CodeRead
 from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.rules.rule import Case
 

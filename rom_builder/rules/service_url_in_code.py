@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from rom_builder.code_facts import CodeRead, CodeUrl, UnresolvedUrls
 from rom_builder.facts import Facts
+from rom_builder.facts.code import CodeRead, CodeUrl, UnresolvedUrls
 from rom_builder.findings import Evidence, Finding, Layer, Status, Strength
 from rom_builder.policy.models import host_matches
 from rom_builder.rules.cleartext_permitted import REFERENCES

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code_facts import CodeRead, TrustAll
 from rom_builder.facts import Facts
+from rom_builder.facts.code import CodeRead, TrustAll
 from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Strength
 from rom_builder.rules.code_evidence import evidence, unread_code
 from rom_builder.rules.rule import Case, rule

@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphraseSource, PublicKey
+from rom_builder.keys.files import PassphraseSource, PublicKey
 from rom_builder.registry import Registry
 from rom_builder.signers.signer import (
     Allowance,

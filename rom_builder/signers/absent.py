@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PublicKey
+from rom_builder.keys.files import PublicKey
 from rom_builder.signers.signer import CheckedSigner, SigningDigest, verifies
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphrasePrompt
+from rom_builder.keys.files import PassphrasePrompt
 from rom_builder.signers.keyring import logged_key
 from rom_builder.signers.log import SigningLog
 from rom_builder.signers.padding import digest_in, parse_algorithm

@@ -12,8 +12,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import plain_key, read_key_file, write_new_file
 from rom_builder.keys import DEVELOPMENT, new_key
+from rom_builder.keys.files import plain_key, read_key_file, write_new_file
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.signer import KeyReference, KeySigner, Signer
 

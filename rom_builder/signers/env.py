@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import parse_key_file, take_variable
+from rom_builder.keys.files import parse_key_file, take_variable
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.signer import KeyReference, KeySigner, Signer
 

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rom_builder.errors import SigningError, ToolError
-from rom_builder.key_files import PublicKey
+from rom_builder.keys.files import PublicKey
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.padding import algorithm_name, padded
 from rom_builder.signers.signer import PROBE, KeyReference, Signer, SigningDigest, verifies

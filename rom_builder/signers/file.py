@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rom_builder.key_files import read_key_file
+from rom_builder.keys.files import read_key_file
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.signer import KeyReference, KeySigner, Signer
 
@@ -12,7 +12,7 @@ def open_file(reference: KeyReference) -> Signer:
     """Open ``file:PATH``; a relative path starts from the signing profile's folder.
 
     Raises:
-        SigningError: See :func:`rom_builder.key_files.read_key_file`.
+        SigningError: See :func:`rom_builder.keys.files.read_key_file`.
     """
     path = reference.folder / reference.reference
     readable = "key-readable-by-others" in reference.allowed

@@ -10,8 +10,8 @@ from cryptography import x509
 
 from rom_builder.errors import SigningError
 from rom_builder.formats.payload.signing import PayloadKey
-from rom_builder.key_files import PassphrasePrompt
 from rom_builder.keys import Role, spki_sha256
+from rom_builder.keys.files import PassphrasePrompt
 from rom_builder.signers.log import SigningLog
 from rom_builder.signers.profile import load_signing_profile, profile_path, role_of
 from rom_builder.signers.signer import AvbSigners, CheckedSigner

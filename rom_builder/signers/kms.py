@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PublicKey
+from rom_builder.keys.files import PublicKey
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.signer import KeyReference, Signer, SigningDigest
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PublicKey
+from rom_builder.keys.files import PublicKey
 from rom_builder.signers import REGISTRY
 from rom_builder.signers.pkcs11_token import LoggedIn, log_in, told
 from rom_builder.signers.pkcs11_uri import Pkcs11Uri, module_of, parse_pkcs11_uri

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import (
+from rom_builder.keys.files import (
     PassphraseFile,
     PassphraseSource,
     take_variable,

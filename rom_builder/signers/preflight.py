@@ -11,8 +11,8 @@ from typing import Any
 from cryptography import x509
 
 from rom_builder.errors import ImageError, SigningError
-from rom_builder.key_files import PassphrasePrompt, PublicKey
 from rom_builder.keys import KeyFacts, certificate_facts, key_facts, publicly_known
+from rom_builder.keys.files import PassphrasePrompt, PublicKey
 from rom_builder.signers import without_secret
 from rom_builder.signers.profile import (
     RoleKey,

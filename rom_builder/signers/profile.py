@@ -34,7 +34,8 @@ from pydantic_core import PydanticCustomError
 
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.otacert import parse_certificates
-from rom_builder.key_files import (
+from rom_builder.keys import ROLES, Role, known_keys, publicly_known, refuse_public_key
+from rom_builder.keys.files import (
     PassphraseFile,
     PassphrasePrompt,
     PassphraseSource,
@@ -42,7 +43,6 @@ from rom_builder.key_files import (
     PublicKey,
     hide_variable,
 )
-from rom_builder.keys import ROLES, Role, known_keys, publicly_known, refuse_public_key
 from rom_builder.policy.models import Day, Id, Model, once
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder

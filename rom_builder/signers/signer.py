@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphraseSource, PrivateKey, PublicKey
 from rom_builder.keys import spki_sha256
+from rom_builder.keys.files import PassphraseSource, PrivateKey, PublicKey
 
 SigningDigest = Literal["sha256", "sha512"]
 """What may be signed: SHA-1 is verified where devices still do, but never signed."""

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.cli.keys import keys
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphraseFile, read_key_file
 from rom_builder.keys import spki_sha256
+from rom_builder.keys.files import PassphraseFile, read_key_file
 from tests.signing_material import key
 
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.cli import main
-from rom_builder.key_files import PrivateKey, encrypted_key, plain_key
 from rom_builder.keys import NewKey, known_keys, self_signed, spki_sha256
+from rom_builder.keys.files import PrivateKey, encrypted_key, plain_key
 from tests.signing_material import certificate, key
 
 OTA, AVB = key("rsa-2048"), key("rsa-2048", 1)

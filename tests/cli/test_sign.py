@@ -13,8 +13,8 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rom_builder.key_files import plain_key
 from rom_builder.keys import NewKey
+from rom_builder.keys.files import plain_key
 from rom_builder.signers.padding import padded
 from rom_builder.signers.signer import KeySigner, verifies
 from tests.signing_material import key

@@ -5,7 +5,7 @@ import pytest
 from rom_builder.code.choices import read_constant_choices
 from rom_builder.code.consent import Findings, PathsTo
 from rom_builder.code.gates import Gates
-from rom_builder.code_facts import Outcome
+from rom_builder.facts.code import Outcome
 from rom_builder.policy.profile import Gate
 
 from .look_alikes import BOOT, SERVICE, scope

@@ -14,12 +14,12 @@ from rom_builder.code.flow import Graph
 from rom_builder.code.programs import Body, Program, Unit
 from rom_builder.code.reading import read_service_code
 from rom_builder.code.scope import Scope
-from rom_builder.code_facts import CodeFact, CodeRead, ConsentCheck, Outcome
 from rom_builder.errors import ImageError
+from rom_builder.facts.code import CodeFact, CodeRead, ConsentCheck, Outcome
 from rom_builder.formats.dex import parse_dex
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
 from rom_builder.policy.profile import Profile
+from rom_builder.readers.packages import Packages
+from rom_builder.rom.opening import open_rom
 from tests.formats.builders.dex import Class, Ids, Method, dex, units
 from tests.roms import zipped
 

@@ -17,13 +17,13 @@ import yaml
 from rom_builder.check import check
 from rom_builder.code.programs import Program, read_components
 from rom_builder.code.reading import read_service_code
-from rom_builder.code_facts import CodeRead, CodeUrl, ConsentCheck, Outcome
+from rom_builder.facts.code import CodeRead, CodeUrl, ConsentCheck, Outcome
 from rom_builder.findings import Finding, Severity, Status
 from rom_builder.mechanisms import binding_models
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
 from rom_builder.policy.load import load_policies
 from rom_builder.policy.profile import Profile
+from rom_builder.readers.packages import Packages
+from rom_builder.rom.opening import open_rom
 
 from .look_alikes import DEX, scope
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from rom_builder.code.urls import Urls
-from rom_builder.code_facts import CodeUrl, UnresolvedUrls
+from rom_builder.facts.code import CodeUrl, UnresolvedUrls
 
 from .look_alikes import scope
 

@@ -14,9 +14,9 @@ from rom_builder.edits import AppEdit, Change, Edit
 from rom_builder.facts import Value
 from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.mechanism import Found
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
+from rom_builder.readers.packages import Packages
 from rom_builder.rom import Rom
+from rom_builder.rom.opening import open_rom
 from tests.roms import Content, sign_v2, write_rom
 
 

@@ -15,7 +15,7 @@ from rom_builder.findings import Strength
 from rom_builder.formats.axml import parse_axml
 from rom_builder.formats.typed_xml import from_axml
 from rom_builder.mechanisms.carrier_config import over_https, with_setting
-from rom_builder.packages import Packages
+from rom_builder.readers.packages import Packages
 from tests.fixtures.make_apks import APKS
 from tests.fixtures.make_carrier_config import PUBLISH
 from tests.mechanisms.conftest import Bench, with_entry

@@ -90,7 +90,7 @@ def test_what_cannot_be_rendered_is_an_obstacle(bench: Any, values: Any) -> None
 def test_a_damaged_file_is_unread(bench: Any) -> None:
     place = bench({PATH: "<exceptions>"}, **binding())
     rom = place.rom
-    from rom_builder.packages import Packages
+    from rom_builder.readers.packages import Packages
 
     assert list(place.mechanism.read(rom, Packages(rom), place.binding)) == []
     assert [part.path for part in rom.unread] == ["system/etc/default-permissions/default.xml"]

@@ -16,7 +16,7 @@ from rom_builder.mechanisms.network_security_config import (
     configs_of,
     facts_of,
 )
-from rom_builder.packages import Packages
+from rom_builder.readers.packages import Packages
 from tests.fixtures.make_apks import APKS, TYPE_TRAPS
 from tests.mechanisms.conftest import differing
 from tests.roms import App, sign_v2

@@ -65,7 +65,7 @@ def test_a_damaged_page_is_unread_and_the_others_are_read(bench: Any) -> None:
     app = App("com.example.a", preferences={"x": True}, entries={"res/xml/bad.xml": "\3\0x x"})
     place = bench({"/system/app/A.apk": app}, **binding("x", package="com.example.a"))
     rom = place.rom
-    from rom_builder.packages import Packages
+    from rom_builder.readers.packages import Packages
 
     found = list(place.mechanism.read(rom, Packages(rom), place.binding))
     assert [each.values for each in found] == [(True,)]

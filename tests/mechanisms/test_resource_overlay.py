@@ -15,8 +15,8 @@ from rom_builder.edits import Edit, Obstacle
 from rom_builder.errors import ImageError
 from rom_builder.findings import Strength
 from rom_builder.mechanisms.overlays import Overlays
-from rom_builder.opening import open_rom
-from rom_builder.packages import Packages
+from rom_builder.readers.packages import Packages
+from rom_builder.rom.opening import open_rom
 from tests.ab_package import erofs_image
 from tests.fixtures.make_apks import APKS
 from tests.kinds import apex_module

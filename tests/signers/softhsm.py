@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.key_files import plain_key
 from rom_builder.keys import NewKey
+from rom_builder.keys.files import plain_key
 
 PIN = "pin-5eb1c7a9"
 LIBRARIES = (

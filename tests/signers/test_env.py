@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphrasePrompt, encrypted_key, plain_key
+from rom_builder.keys.files import PassphrasePrompt, encrypted_key, plain_key
 from rom_builder.signers import open_signer
 from tests.signing_material import key
 

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphraseVariable
 from rom_builder.keys import NewKey
+from rom_builder.keys.files import PassphraseVariable
 from rom_builder.signers import open_signer
 from rom_builder.signers.padding import digest_in, padded, parse_algorithm
 from rom_builder.signers.signer import DIGEST_INFO, PROBE, KeySigner

@@ -10,8 +10,8 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rom_builder.errors import PolicyError, SigningError
-from rom_builder.key_files import encrypted_key, plain_key
 from rom_builder.keys import NewKey, spki_sha256
+from rom_builder.keys.files import encrypted_key, plain_key
 from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.profile import load_signing_profile, open_role
 from tests.signing_material import certificate, key

@@ -12,8 +12,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import PassphraseFile, PassphrasePrompt, PrivateKey
 from rom_builder.keys import NewKey, self_signed
+from rom_builder.keys.files import PassphraseFile, PassphrasePrompt, PrivateKey
 from rom_builder.signers import open_signer
 from rom_builder.signers.pkcs11_uri import module_of, parse_pkcs11_uri
 from rom_builder.signers.signer import PROBE, CheckedSigner, KeySigner
@@ -163,7 +163,7 @@ def test_a_pin_in_the_uri_is_taken_only_where_it_is_allowed_and_never_shown(hsm:
 @needs_softhsm
 def test_without_a_pin_the_sources_are_named(hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROM_BUILDER_PIN", raising=False)
-    monkeypatch.setattr("rom_builder.key_files._variables", {})
+    monkeypatch.setattr("rom_builder.keys.files._variables", {})
     with pytest.raises(SigningError, match="no PIN: .*ROM_BUILDER_PIN is not set") as caught:
         opened("token=pinless;object=k", P256, passphrase=None)
     assert "pin-source" in str(caught.value.hint)

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import PolicyError, SigningError
-from rom_builder.key_files import PassphrasePrompt, encrypted_key, plain_key
+from rom_builder.keys.files import PassphrasePrompt, encrypted_key, plain_key
 from rom_builder.signers.profile import load_signing_profile, shipped_profile
 from tests.signing_material import key
 

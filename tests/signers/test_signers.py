@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from rom_builder.errors import SigningError
-from rom_builder.key_files import (
+from rom_builder.keys.files import (
     PassphraseFile,
     PassphrasePrompt,
     PassphraseSource,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rom_builder.changes import Difference
+from rom_builder.diff.changes import Difference
 from rom_builder.registry import Registry
 from rom_builder.reports import PLAIN, Options
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rom_builder import __version__
-from rom_builder.changes import Difference, Effect, Fate
+from rom_builder.diff.changes import Difference, Effect, Fate
 from rom_builder.reports import PLAIN, Options
 from rom_builder.reports.diff import DIFFS
 from rom_builder.reports.diff.words import (

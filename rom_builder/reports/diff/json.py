@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rom_builder import __version__
-from rom_builder.changes import Aspect, Change, Difference, Fated, RequirementChange
+from rom_builder.diff.changes import Aspect, Change, Difference, Fated, RequirementChange
 from rom_builder.findings import Report, Requirement
 from rom_builder.reports import PLAIN, Options
 from rom_builder.reports.diff import DIFFS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rom_builder.changes import Change, Difference, Effect, Fate
+from rom_builder.diff.changes import Change, Difference, Effect, Fate
 from rom_builder.reports import PLAIN, Options
 from rom_builder.reports.diff import DIFFS
 from rom_builder.reports.diff.words import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from rom_builder.changes import Difference, Fate
+from rom_builder.diff.changes import Difference, Fate
 from rom_builder.reports import PLAIN, REPORTS, Options
 from rom_builder.reports.diff import DIFFS
 from rom_builder.reports.sarif import Run

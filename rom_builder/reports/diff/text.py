@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from rom_builder.changes import Difference, Effect, Fate
+from rom_builder.diff.changes import Difference, Effect, Fate
 from rom_builder.findings import Severity
 from rom_builder.reports import PLAIN, Options
 from rom_builder.reports.diff import DIFFS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.changes import Aspect, Change, Difference, Effect, Fate, RequirementChange
+from rom_builder.diff.changes import Aspect, Change, Difference, Effect, Fate, RequirementChange
 from rom_builder.findings import Severity
 from rom_builder.reports.words import counted
 

@@ -1,0 +1,1 @@
+"""Where a package came from and what it consists of: signed statements, bills of materials."""

@@ -1,0 +1,1 @@
+"""Facts from a ROM that no mechanism configures: apps, signatures, grants, verified boot."""

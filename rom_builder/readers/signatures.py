@@ -1,0 +1,133 @@
+"""Who vouches for what: the certificates that signed a package and its apps, or may sign updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rom_builder.errors import ImageError
+from rom_builder.facts import SigningCertificate
+from rom_builder.facts.hygiene import AppSignature
+from rom_builder.findings import Location
+from rom_builder.formats.apk_signature import (
+    NEWEST,
+    SCHEME_SINCE,
+    ApkSigner,
+    read_signers,
+    verify_apk,
+)
+from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.keys import publicly_known
+from rom_builder.readers.packages import Apk, apps
+from rom_builder.rom import Rom
+
+OTACERT = "META-INF/com/android/otacert"
+OTACERTS = "/system/etc/security/otacerts.zip"
+MAX_CERTIFICATES_SIZE = 4 << 20
+
+
+def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCertificate]:
+    """Yield every certificate of the package, of ``otacerts.zip`` and of each app and APEX module.
+
+    Apps' signatures are read, not verified: whose key an app names is the question here. What cannot
+    be read is noted in the ROM's list of unread parts.
+
+    Args:
+        rom: The ROM.
+        sdk: Its API level: a digest is told of the signatures that this platform looks at; None if it
+            is not known, then of all.
+    """
+    yield from read_update_certificates(rom)
+    for file in (*apps(rom), *rom.with_suffix(".apex", ".capex")):
+        use = "apex" if file.name.endswith(("apex", "capex")) else "apk"
+        try:
+            source = rom.open(file)
+            signers = read_signers(ZipArchive(source, lenient=True), source)
+            for signer in signers:
+                digest = (
+                    "".join(signer.digest_algorithms[:1]) if decides(signer, signers, sdk) else ""
+                )
+                yield fact(use, signer.certificates[0], digest, file.name)
+        except ImageError as error:
+            note_unread(rom, error, file.name)
+
+
+def read_app_signatures(rom: Rom, sdk: int | None) -> Iterator[AppSignature]:
+    """Yield what the platform makes of each app's and module's signatures; all content is hashed.
+
+    Args:
+        rom: The ROM.
+        sdk: Its API level; None if it is not known: then all platforms from 24 on have to accept
+            an app.
+    """
+    low, high = (SCHEME_SINCE["v2"], NEWEST) if sdk is None else (sdk, sdk)
+    for file in (*apps(rom), *rom.with_suffix(".apex", ".capex")):
+        try:
+            apk = Apk(rom, file)
+            verdict = verify_apk(
+                apk.archive, apk.source, min_sdk=low, max_sdk=high, target_sdk=apk.target_sdk
+            )
+            schemes, faults = verdict.schemes, verdict.faults
+        except ImageError as error:
+            schemes, faults = (), (f"it cannot be read: {error.message}",)
+        yield AppSignature(schemes, faults, Location(file.name))
+
+
+def read_update_certificates(rom: Rom) -> Iterator[SigningCertificate]:
+    """Yield the certificate of the package and those of ``otacerts.zip``."""
+    package = rom.by_name.get(OTACERT)
+    if package is not None:
+        try:
+            certificate = parse_certificate(rom.read(package, MAX_CERTIFICATES_SIZE))
+            yield fact("package", certificate, certificate.signature_digest, OTACERT)
+        except ImageError as error:
+            rom.note_unread(error, OTACERT)
+    otacerts = rom.find(OTACERTS)
+    if otacerts is not None:
+        for certificate in read_accepted(rom):
+            yield fact("otacert", certificate, certificate.signature_digest, otacerts.name)
+
+
+def decides(signer: ApkSigner, signers: Iterable[ApkSigner], sdk: int | None) -> bool:
+    """Say whether a platform looks at this signer of an app."""
+    if sdk is None:
+        return True
+    known = [each.scheme for each in signers if SCHEME_SINCE[each.scheme] <= sdk]
+    return bool(known) and signer.scheme == max(known)
+
+
+def read_accepted(rom: Rom) -> list[Certificate]:
+    """Return the certificates that the ROM's device accepts updates from.
+
+    None if there is no ``otacerts.zip``; one that cannot be read is noted as unread.
+    """
+    file = rom.find(OTACERTS)
+    if file is None:
+        return []
+    try:
+        return parse_otacerts(rom.read(file, MAX_CERTIFICATES_SIZE))
+    except ImageError as error:
+        note_unread(rom, error, file.name)
+        return []
+
+
+def note_unread(rom: Rom, error: ImageError, name: str) -> None:
+    """Record that an archive could not be read; what the error names is an entry of it."""
+    if error.path and not error.path.startswith(name):
+        error = ImageError(error.message, path=f"{name}!/{error.path}", offset=error.offset)
+    rom.note_unread(error, name)
+
+
+def fact(use: str, certificate: Certificate, digest: str, name: str) -> SigningCertificate:
+    """Say what a certificate is and whether its key is publicly known."""
+    known = publicly_known(certificate.spki_sha256)
+    return SigningCertificate(
+        use=use,
+        subject=certificate.subject,
+        key=certificate.key_kind,
+        spki_sha256=certificate.spki_sha256,
+        cert_sha1=certificate.cert_sha1,
+        known_as=known.names[0] if known else None,
+        digest=digest,
+        location=Location(name),
+    )

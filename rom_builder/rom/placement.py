@@ -1,0 +1,99 @@
+"""Where the device has what an input names: the mount point of each container of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from rom_builder.formats.updater_script import UpdaterScript
+from rom_builder.rom.containers import MOUNTED, Partition
+
+PASSING = ("/dev/", "/tmp/")  # noqa: S108 - of the device
+"""Where a script puts images and programs on their way: nothing stays there as a file."""
+
+Place = Callable[[str], str | None]
+"""From a name in a container to the device path, None for what is not installed."""
+
+TARGET_FILES = {"ROOT": "", "DATA": "/data"} | {name.upper(): f"/{name}" for name in MOUNTED}
+"""Top folders of a target-files package."""
+UNPACKED = (*MOUNTED, "data")
+"""Top folders of an unpacked ROM that are partitions of their own."""
+
+
+def nowhere(_: str) -> None:
+    """Place a file nowhere: it is not installed."""
+
+
+def below(point: str) -> Place:
+    """Place files below a mount point."""
+    return lambda name: f"{point}/{name}"
+
+
+def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
+    """Return where a folder, zip or tar has its files.
+
+    A package's script says it. A target-files package has a folder for each partition, in capitals.
+    An unpacked ROM is told by its folders: ``system/system`` means that ``system/`` is the root file
+    system (system-as-root); a ``build.prop`` beside ``app`` means that the folder is the system
+    partition itself; any other folder named as a partition is that partition.
+    """
+    if script is not None:
+        return lambda name: next(
+            (path for path in reversed(script.extracted(name)) if not path.startswith(PASSING)),
+            None,
+        )
+    tops = {name.split("/", 1)[0] for name in names}
+    if is_target_files(names):
+        return _target_files
+    if "system" not in tops and "build.prop" in tops and tops & {"app", "priv-app", "framework"}:
+        return lambda name: f"/system/{name}"
+    root = "system/system" in names
+
+    def by_folder(name: str) -> str | None:
+        top, _, rest = name.partition("/")
+        if top == "system" and root:
+            return f"/{rest}" if rest else None
+        return f"/{name}" if top in UNPACKED else None
+
+    return by_folder
+
+
+def is_target_files(names: Collection[str]) -> bool:
+    """Say whether files are those of a target-files package.
+
+    ``META/misc_info.txt`` alone may lie beside the images of a build to tell how they were made.
+    """
+    return "META/misc_info.txt" in names and any(
+        name.startswith(("IMAGES/", "RADIO/", "BOOT/", *(f"{top}/" for top in TARGET_FILES)))
+        for name in names
+    )
+
+
+def _target_files(name: str) -> str | None:
+    top, _, rest = name.partition("/")
+    if top not in TARGET_FILES:
+        return None
+    folder = TARGET_FILES[top]
+    return f"{folder}/{rest}" if rest else folder or None
+
+
+def of_partition(partition: Partition, names: Collection[str]) -> str | None:
+    """Return the mount point of a partition image, ``""`` for the root; None if it has none.
+
+    The system image is the root file system if it holds a ``system`` folder with a ``build.prop``. An
+    image that has no known name is told by what it holds.
+    """
+    if partition.boot is not None:
+        return None
+    name = partition.name if partition.name in MOUNTED else guess(names)
+    if name == "system" and "system/build.prop" in names:
+        return ""
+    return f"/{name}" if name else None
+
+
+def guess(names: Collection[str]) -> str | None:
+    """Return the partition that a file system looks like, None if like none."""
+    if "system/build.prop" in names or ("build.prop" in names and "framework" in names):
+        return "system"
+    if "build.prop" in names and "lib/hw" in names:
+        return "vendor"
+    return "product" if "etc/build.prop" in names and "overlay" in names else None

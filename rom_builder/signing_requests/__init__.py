@@ -1,0 +1,1 @@
+"""Packages that wait for signatures made elsewhere: what is asked, what is pending."""
