@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rom_builder.code.programs import read_vdex, vdex_of
 from rom_builder.errors import ImageError
 from rom_builder.facts import Endpoint
 from rom_builder.findings import Location
@@ -114,7 +115,7 @@ def _of_file(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endp
             except ImageError as error:
                 rom.note_unread(error, f"{file.name}!/{name}")
     if own_of and not code:
-        _note_compiled_code(rom, file)
+        yield from _of_compiled_code(rom, file, own_of)
 
 
 def _of_entry(
@@ -150,6 +151,20 @@ def _unique(
                 host = match[2].lower().rstrip(".")
                 place = Location(name, offset)
                 yield Endpoint(each.service, match[1].lower(), host, url, place, own)
+
+
+def _of_compiled_code(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endpoint]:
+    """Yield what the code has that was taken out of a program; note it if it cannot be read."""
+    taken_out = vdex_of(rom, file)
+    if taken_out is None:
+        _note_compiled_code(rom, file)
+        return
+    try:
+        for name, dex in read_vdex(rom, taken_out):
+            for each in watches:
+                yield from _unique(each, name, True, dex.find_strings(ANY_URL))
+    except ImageError as error:
+        rom.note_unread(error, taken_out.name)
 
 
 def _note_compiled_code(rom: Rom, file: RomFile) -> None:

@@ -16,6 +16,7 @@ from rom_builder.formats.dex_code import Code, parse_code
 from rom_builder.formats.dex_ids import DexIds
 from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED
 from rom_builder.formats.odex import MAGIC, parse_odex
+from rom_builder.formats.vdex import parse_vdex
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.readers.packages import Apk
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
@@ -218,7 +219,10 @@ def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
             yield Unit(name, parse_dex(archive.read(entry, limit=READ_LIMIT)))
         except ImageError as error:
             raise error.within(name) from error
-    if not entries:
+    taken_out = vdex_of(rom, file) if not entries else None
+    if taken_out is not None:
+        yield from _units_of_vdex(rom, taken_out)
+    elif not entries:
         stem = file.name.rpartition(".")[0]
         optimised = rom.by_name.get(f"{stem}.odex")
         if optimised is not None:
@@ -229,6 +233,48 @@ def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
                 yield Unit(optimised.name, parse_odex(data))
             except ImageError as error:
                 raise error.within(optimised.name) from error
+
+
+def vdex_of(rom: Rom, file: RomFile) -> RomFile | None:
+    """Return the file beside an app or jar that holds the code taken out of it, if there is one.
+
+    It lies in ``oat/<instruction set>``; those of the boot class path may begin with ``boot-``.
+    """
+    folder, _, name = file.name.rpartition("/")
+    stem = name.rpartition(".")[0]
+    wanted = (f"{stem}.vdex", f"boot-{stem}.vdex")
+    found = (
+        other
+        for path, other in sorted(rom.by_name.items())
+        if path.endswith(wanted)
+        and path.startswith(f"{folder}/")
+        and path.rpartition("/")[2] in wanted
+    )
+    return next(found, None)
+
+
+def _units_of_vdex(rom: Rom, file: RomFile) -> Iterator[Unit]:
+    for name, dex in read_vdex(rom, file):
+        try:
+            yield Unit(name, dex)
+        except ImageError as error:
+            raise error.within(name) from error
+
+
+def read_vdex(rom: Rom, file: RomFile) -> Iterator[tuple[str, Dex]]:
+    """Yield the DEX files that were taken out of an app, with the names they had in it.
+
+    Raises:
+        ImageError: They cannot be read, or none is there.
+    """
+    try:
+        found = parse_vdex(rom.read(file))
+    except ImageError as error:
+        raise error.within(file.name) from error
+    if not found:
+        raise ImageError("holds no code, and its app neither", path=file.name)
+    for number, dex in enumerate(found, 1):
+        yield f"{file.name}!/classes{number if number > 1 else ''}.dex", dex
 
 
 def read_components(apk: Apk) -> Iterator[Component]:
