@@ -37,11 +37,10 @@ class ConsentCheck:
         service: Profile id.
         sink: Name of what is sent, from the profile.
         automatic: Only paths that begin without a user were looked at: the start of the device, a
-        SIM,
-            a connection, the start of a persistent app.
+            SIM, a connection, the start of a persistent app.
         outcome: What was found.
         steps: The path without consent, from its start to the place; otherwise where consent is
-        asked.
+            asked.
         unknown: What could not be followed.
         agrees_to: What the user agrees to where consent is asked, if it is something else.
         location: The place.
@@ -125,8 +124,7 @@ class CodeUrl:
         url: What is known of it from its start; what is filled in at run time is ``{}``.
         parts: Where its parts stand; more than one file if the code joins them.
         reachable: Something that the system starts can lead there.
-        encrypted: Whether a class of the profile encrypts the request before it is sent:
-        ``always``,
+        encrypted: Whether a class of the profile encrypts the request before it is sent: ``always``,
             ``sometimes`` (an argument decides) or ``never``.
         sinks: Ids of the profile's sinks in the same method.
         location: Where it is handed to a call.
