@@ -42,8 +42,9 @@ from rom_builder.findings import Finding, Report
 from rom_builder.policy.load import Bindings, load_policies
 from rom_builder.policy.models import Day, Model, Text, problem_at
 from rom_builder.policy.yaml import Document, load_yaml, validate
+from rom_builder.reports.junit import count
 from rom_builder.reports.text import printable
-from rom_builder.rules import RULES
+from rom_builder.rules.rule import rule_names
 
 SUFFIX = ".test.yaml"
 """End of the names of test files that are looked for in folders."""
@@ -52,7 +53,7 @@ MAX_FILES = 500
 
 
 def _rule(name: str) -> str:
-    names = {rule.alias: rule.id for rule in RULES.values()} | {each: each for each in RULES}
+    names = rule_names()
     if name not in names:
         raise PydanticCustomError("rule", "{name} is no rule", {"name": repr(name)})
     return names[name]
@@ -376,10 +377,7 @@ def as_junit(outcomes: Sequence[Outcome]) -> str:
             text = printable_lines(outcome.differences)
             etree.SubElement(case, "failure", message=text.partition("\n")[0]).text = text
     for element in (*suites.values(), root):
-        element.set("tests", str(len(element.findall(".//testcase"))))
-        element.set("failures", str(len(element.findall(".//failure"))))
-        element.set("errors", "0")
-        element.set("time", "0")
+        count(element)
     data: bytes = etree.tostring(root, encoding="utf-8", xml_declaration=True, pretty_print=True)
     return data.decode()
 

@@ -155,6 +155,11 @@ class Case:
 RULES: Registry[Rule] = Registry("rom_builder.rules")
 
 
+def rule_names() -> dict[str, str]:
+    """Return the id of each rule by each of its names, id and alias."""
+    return {name: rule.id for rule in RULES.values() for name in (rule.id, rule.alias)}
+
+
 def capped(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
     """Keep the first observations and say how many more there are."""
     if len(evidence) <= MAX_EVIDENCE:

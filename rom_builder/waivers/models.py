@@ -28,10 +28,11 @@ from rom_builder.policy.models import Day, Model, Text
 from rom_builder.policy.schema import file_schema
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.rules import RULES
+from rom_builder.rules.rule import rule_names
 
 
 def _rule(name: str) -> str:
-    known = {rule.alias: rule.id for rule in RULES.values()} | {each: each for each in RULES}
+    known = rule_names()
     if name not in known:
         message = f"{name!r} is no rule{nearest(name, known)}"
         raise PydanticCustomError("rule", "{message}", {"message": message})
