@@ -15,7 +15,9 @@ FROM_NPM = {
 
 
 def judge(tool: str) -> str | None:
-    """Return the file of a judge, None if it is not here."""
+    """Return the file of a judge, None if it is not here; one that is no program is named by its path."""
+    if tool.startswith("/"):
+        return tool if Path(tool).is_file() else None
     if tool in FROM_NPM:
         return next((str(path) for path in sorted(MODULES.glob(FROM_NPM[tool]))), None)
     return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

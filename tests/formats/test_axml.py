@@ -23,7 +23,8 @@ from rom_builder.formats.axml import (
 from rom_builder.formats.axml_writer import encode_axml
 from rom_builder.formats.resource_chunk import ValueType, encode_chunk
 from rom_builder.formats.string_pool import encode_string_pool
-from tests.fixtures.make_apks import APKS
+from tests.file_based import DEMO
+from tests.fixtures.make_apks import APKS, FRAMEWORK
 from tests.formats.androguard_manifest import differences
 
 NAME, DEBUGGABLE, ENABLED, LABEL = 0x01010003, 0x0101000F, 0x0101000E, 0x01010001
@@ -440,18 +441,35 @@ def test_aapt2_reads_what_is_written(tmp_path: Path) -> None:
     assert "targetSdkVersion:'29'" in dump
 
 
-FIXTURES = [
-    (path.name, entry)
-    for path in sorted(APKS.glob("*.apk"))
-    for entry in zipfile.ZipFile(path).namelist()
-    if entry.endswith(".xml") and not entry.startswith("assets/")
-]
+def xml_of(apk: Path, *folders: str) -> dict[str, bytes]:
+    """Return the manifest of an app and all compiled XML below some of its folders."""
+    with zipfile.ZipFile(apk) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".xml")]
+        found = [
+            name for name in names if name == "AndroidManifest.xml" or name.startswith(folders)
+        ]
+        return {name: archive.read(name) for name in found}
 
 
-@pytest.mark.parametrize(("apk", "entry"), FIXTURES)
-def test_androguard_reads_the_same(apk: str, entry: str) -> None:
+@pytest.mark.parametrize(
+    ("apk", "folders"),
+    [
+        *(pytest.param(path, "res/", id=path.name) for path in sorted(APKS.glob("*.apk"))),
+        *(
+            pytest.param(path, "res/", id=f"demo-{path.name}")
+            for path in sorted(DEMO.rglob("*.apk"))
+        ),
+        pytest.param(
+            Path(FRAMEWORK), "res/xml/", id="framework", marks=pytest.mark.judge(FRAMEWORK)
+        ),
+    ],
+)
+def test_androguard_reads_the_same(apk: Path, folders: str) -> None:
     pytest.importorskip("androguard.core.axml")
-    assert list(differences(read_entry(apk, entry))) == []
+    pytest.importorskip("loguru").logger.disable("androguard")
+    files = xml_of(apk, folders)
+    assert "AndroidManifest.xml" in files
+    assert {name: found for name, data in files.items() if (found := list(differences(data)))} == {}
 
 
 def test_androguard_names_an_attribute_by_its_id_and_we_as_the_file_does() -> None:
