@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,7 +28,7 @@ from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, refuse_public_key, spki_sha256
 from rom_builder.packing.ab_pack import verify_places
-from rom_builder.packing.bases import base_of
+from rom_builder.packing.bases import Base, base_of
 from rom_builder.packing.file_pack import missing_sources
 from rom_builder.packing.update_certificates import dangers, plan_certificates
 from rom_builder.plan import Plan, plan
@@ -41,6 +43,7 @@ from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
 from rom_builder.signers.signer import CheckedSigner
 from rom_builder.signing_requests.asking import (
+    Asking,
     asked_by,
     refuse_unsigned_apps,
     request_for,
@@ -137,13 +140,7 @@ def build(
     attesting = None if keys.attestation is None else proof
     wanted = attesting or keys.ota.absent
     base_digest = in_background(lambda: rom.sha256) if wanted else None
-    if output.exists() and output.resolve() == base.resolve():
-        raise BuildRefused(f"{output} is the base itself", hint="write to another file")
-    if base.is_dir() and output.resolve().is_relative_to(base.resolve()):
-        raise BuildRefused(
-            f"{output} is inside the base: the next package would hold it",
-            hint="write to another folder",
-        )
+    _refuse_output(base, output)
     kind = base_of(rom)
     step("plan")
     made = plan(rom, policies, brought, removed=removed, wipe=wipe)
@@ -163,45 +160,13 @@ def build(
     made = with_signed_apps(made, keys.apk)
     remarked = remarks(rom, keys, replaces_otacerts=replace_otacerts)
     made = replace(made, notes=(*made.notes, *kind.notes, *remarked))
+    work = _Work(rom, kind, made, keys, output, policies, exceptions, today, step)
     with write_whole(output) as file:
-        step("pack")
-        if kind.is_sealed:
-            # Its inner signatures are made while it is packed: it is judged before them, too.
-            edited = rom.with_edits(made.edits)
-            before = check_rom(edited, policies, today=today, sha256="", exceptions=exceptions)
-            refuse_unless_compliant(before_signing(before, edited), made, output, rom)
-        kind.write(rom, made, keys, file)
-        file.flush()
-        packed = Path(file.name)
-        step("check")
-        source = FileSource(packed)
-        digest = in_background(lambda: signed_digest(source))
-        result = open_rom(packed, operations=rom.contents.operations)
-        report = check_rom(
-            result, policies, today=today, notes=made.notes, sha256="", exceptions=exceptions
-        )
+        result, report, digest = work.packed(file)
         if asking:
-            report = before_signing(report, result)
-            refuse_unless_compliant(report, made, output, result)
-            asking = replace(asking, verdict=str(report.verdict))
-            request = request_for(result, output.name, keys, asking)
-            if request is not None:
-                write_request(output, request)
-            return Built(output, made, named(report, output, result.sha256), unsigned=True)
+            return work.asked(result, report, asking)
         refuse_unless_compliant(report, made, output, result)
-        step("sign")
-        tail = sign_package(source, keys.ota, digest.result())
-        file.seek(signed_size(source))
-        file.write(tail)
-        file.truncate()
-        file.flush()
-        step("verify")
-        signed = FileSource(packed)
-        digests = digests_of(signed)
-        verify_ota_signature(signed, [keys.ota.certificate], digests)
-        if kind.is_ab:
-            verify_places(ZipArchive(signed), signed.size)
-        report = named(report, output, digests.file.hex())
+        report = named(report, output, work.signed(file, digest.result()))
         if attesting is not None and base_digest is not None and keys.attestation is not None:
             step("attest")
             origin = Origin(
@@ -215,6 +180,90 @@ def build(
             )
             write_proof(output, report, result, origin, keys.attestation)
     return Built(output, made, report)
+
+
+def _refuse_output(base: Path, output: Path) -> None:
+    if output.exists() and output.resolve() == base.resolve():
+        raise BuildRefused(f"{output} is the base itself", hint="write to another file")
+    if base.is_dir() and output.resolve().is_relative_to(base.resolve()):
+        raise BuildRefused(
+            f"{output} is inside the base: the next package would hold it",
+            hint="write to another folder",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The part of a build that comes after its plan: what it needs for every step."""
+
+    rom: Rom
+    kind: Base
+    made: Plan
+    keys: Keyring
+    output: Path
+    policies: Policies
+    exceptions: Exceptions
+    today: date
+    step: Step
+
+    def packed(self, file: BinaryIO) -> tuple[Rom, Report, Future[bytes]]:
+        """Write the package without its whole-file signature, and judge it as a stranger would.
+
+        Returns:
+            The package as a ROM, the report on it, and the digest that is to be signed.
+        """
+        self.step("pack")
+        if self.kind.is_sealed:
+            # Its inner signatures are made while it is packed: it is judged before them, too.
+            edited = self.rom.with_edits(self.made.edits)
+            before = check_rom(
+                edited, self.policies, today=self.today, sha256="", exceptions=self.exceptions
+            )
+            before = before_signing(before, edited)
+            refuse_unless_compliant(before, self.made, self.output, self.rom)
+        self.kind.write(self.rom, self.made, self.keys, file)
+        file.flush()
+        self.step("check")
+        source = FileSource(Path(file.name))
+        digest = in_background(lambda: signed_digest(source))
+        result = open_rom(Path(file.name), operations=self.rom.contents.operations)
+        report = check_rom(
+            result,
+            self.policies,
+            today=self.today,
+            notes=self.made.notes,
+            sha256="",
+            exceptions=self.exceptions,
+        )
+        return result, report, digest
+
+    def asked(self, result: Rom, report: Report, asking: Asking) -> Built:
+        """Leave the package unsigned, and write the request for its signatures beside it."""
+        report = before_signing(report, result)
+        refuse_unless_compliant(report, self.made, self.output, result)
+        asking = replace(asking, verdict=str(report.verdict))
+        request = request_for(result, self.output.name, self.keys, asking)
+        if request is not None:
+            write_request(self.output, request)
+        report = named(report, self.output, result.sha256)
+        return Built(self.output, self.made, report, unsigned=True)
+
+    def signed(self, file: BinaryIO, digest: bytes) -> str:
+        """Sign the whole file and verify that; return the SHA-256 of the package in hex."""
+        self.step("sign")
+        source = FileSource(Path(file.name))
+        tail = sign_package(source, self.keys.ota, digest)
+        file.seek(signed_size(source))
+        file.write(tail)
+        file.truncate()
+        file.flush()
+        self.step("verify")
+        signed = FileSource(Path(file.name))
+        digests = digests_of(signed)
+        verify_ota_signature(signed, [self.keys.ota.certificate], digests)
+        if self.kind.is_ab:
+            verify_places(ZipArchive(signed), signed.size)
+        return digests.file.hex()
 
 
 def before_signing(report: Report, rom: Rom) -> Report:
