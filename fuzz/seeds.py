@@ -7,8 +7,10 @@ import gzip
 import io
 import lzma
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import brotli
 import zstandard
@@ -22,6 +24,8 @@ from rom_builder.formats.resource_config import encode_config
 from rom_builder.formats.source import BytesSource
 from rom_builder.formats.string_pool import encode_string_pool
 from rom_builder.resources import data_folder
+from rom_builder.signers.log import SigningLog
+from rom_builder.signing_requests import request as requests
 from tests.fixtures.make_apks import APKS
 from tests.formats import (
     test_ab_metadata,
@@ -41,7 +45,7 @@ from tests.formats import (
 from tests.formats.builders import boot_image, payload, sparse, vbmeta
 from tests.formats.builders.cpio import archive, entry
 from tests.formats.damage import noise
-from tests.signing_material import key, signed_package
+from tests.signing_material import key, signed_package, signer
 
 BLOCK = 4096
 EARLIER = "ro.build.version.sdk=34\nimport /vendor/${ro.x}.prop oem.*\n# note\nro.debuggable=0\n"
@@ -119,6 +123,42 @@ def certificates() -> list[bytes]:
     return [one.public_bytes(form) for one in made for form in (Encoding.DER, Encoding.PEM)]
 
 
+def signing_request() -> bytes:
+    """Return a request for the signature of an app and of a file, with a key of each kind."""
+    asked = requests.RequestedFile(name="base.zip", sha256="1" * 64, size=9)
+    keys = {name: requests.requested_key(signer(key(kind))) for name, kind in ROLES.items()}
+    digests = [
+        requests.RequestedDigest(
+            id=f"{name}.x", role=name, what="all", algorithm="sha256", digest="0" * 64
+        )
+        for name in keys
+    ]
+    request = requests.SigningRequest(
+        version="rom-builder/signing-request/v1",
+        round="apk",
+        later=("avb", "ota"),
+        package=None,
+        digests=tuple(digests),
+        keys=keys,
+        verdict="compliant",
+        policies=(asked,),
+        base=asked,
+        apps=(requests.RequestedApp(path="/system/app/A.apk", content="UEs="),),
+    )
+    return request.encode()
+
+
+ROLES = {"ota": "p256", "apk": "rsa-2048"}
+
+
+def signing_log() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        log = SigningLog(Path(folder) / "log", "ota.zip", "7", "somebody", ("2" * 64,))
+        for name, kind in ROLES.items():
+            log.record(name, signer(key(kind)), noise(32), "sha256")
+        return log.path.read_bytes()
+
+
 def fec_of_one_block() -> bytes:
     data = noise(BLOCK)
     return data + build_fec(BytesSource(data))
@@ -186,6 +226,8 @@ def made() -> dict[str, list[bytes]]:
         "transfer-list": [LIST + b"\0" + content, LIST + b"\0" + brotli.compress(content)],
         "tar": [tarred()],
         "gzip": [gzip.compress(tarred(), mtime=0)],
+        "signing-request": [signing_request()],
+        "signing-log": [signing_log()],
     }
 
 

@@ -7,6 +7,7 @@ any reading without end or measure, is a mistake in the reader.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -93,6 +94,8 @@ from rom_builder.policy.models import Policy
 from rom_builder.policy.profile import read_profile
 from rom_builder.policy.yaml import parse_yaml, validate
 from rom_builder.rom.containers import Contents
+from rom_builder.signers.log import parse_log
+from rom_builder.signing_requests.request import parse_request, public_half
 
 DOCUMENTED = (ImageError, PolicyError)
 """What a reader may raise."""
@@ -518,6 +521,33 @@ def _(data: bytes) -> None:
 @target("squashfs", fixture_images("formats/data", "squashfs*"))
 def _(data: bytes) -> None:
     drain_tree(open_squashfs(BytesSource(data)))
+
+
+# What comes back from where keys are
+
+
+@target("signing-request")
+def _(data: bytes) -> None:
+    try:
+        request = parse_request(data, "request")
+    except SigningError as error:
+        raise ImageError(error.message) from error
+    request.encode()
+    for app in request.apps:
+        with suppress(SigningError):
+            drain(BytesSource(app.data))
+    for role, key in request.keys.items():
+        with suppress(SigningError):
+            public_half(role, key)
+
+
+@target("signing-log")
+def _(data: bytes) -> None:
+    try:
+        for entry, _line in parse_log(io.BytesIO(data), "log"):
+            entry.encode()
+    except SigningError as error:
+        raise ImageError(error.message) from error
 
 
 # Whatever it is

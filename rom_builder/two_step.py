@@ -273,6 +273,8 @@ def attach(
     given: Sequence[Given],
     output: Path,
     *,
+    expected: Keyring | None = None,
+    allow_public_key: bool = False,
     step: Step = lambda _: None,
 ) -> SigningRequest | None:
     """Put signatures that were made elsewhere into a package: one round.
@@ -283,19 +285,30 @@ def attach(
         given: The signatures, in any order.
         output: The package with them; appears whole or not at all. If it waits for more, the request
             for these is written beside it.
+        expected: Keys that the request must name; None to believe it.
+        allow_public_key: Accept a publicly known key.
+        step: Told what is being done.
 
     Returns:
         The next request, None if the package is signed now.
 
     Raises:
         SigningError: Package and request do not belong together, a signature is missing, or one is
-            not that of a key that is asked for.
+            not that of a key that is asked for; or a key is publicly known, or not the expected one.
         ImageError: The package is damaged.
     """
     step("compare")
     rom, found = open_requested(request, package)
     keys = requested_keys(request, found, given)
+    for key in keys.signers:
+        refuse_public_key(key.public_key, allow_public_key=allow_public_key, name=key.uri)
     refuse_other_keys(request, found, keys)
+    if expected is not None:
+        refuse_other_keys(request, found, expected, ("ota", "payload"))
+        if expected.ota.certificate != keys.ota.certificate:
+            raise SigningError(
+                "the request names another certificate for the role ota than its profile"
+            )
     refuse_mismatched(found, keys, given)
     refuse_same(package, output)
     with write_whole(output) as file:
@@ -309,7 +322,7 @@ def attach(
         following = request_for(result, output.name, keys, asking)
         if following is None:
             is_ab = bool(rom.contents.payloads)
-            refuse_unverified(Path(file.name), None, keys, is_ab, allow_public_key=True)
+            refuse_unverified(Path(file.name), None, keys, is_ab, allow_public_key=allow_public_key)
         else:
             write_request(output, following)
     return following

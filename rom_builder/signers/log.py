@@ -193,27 +193,32 @@ def read_log(path: Path) -> Iterator[Entry]:
         SigningError: The chain is broken; the message says in which line.
         OSError: It cannot be read.
     """
-    for entry, _ in _chain(path):
-        yield entry
-
-
-def _chain(path: Path) -> Iterator[tuple[Entry, str]]:
-    previous = GENESIS
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
-            where = f"{path}: line {number}"
-            if not line.endswith(b"\n"):
-                raise SigningError(f"{where}: ends in the middle, or is too long")
-            entry = _parsed(line[:-1])
-            if entry is None:
-                raise SigningError(f"{where}: is not an entry as one is written")
-            if entry.previous != previous:
-                raise SigningError(
-                    f"{where}: does not follow the line before: a line was changed, taken out, put in "
-                    "or moved"
-                )
-            previous = hashlib.sha256(line[:-1]).hexdigest()
-            yield entry, previous
+        for entry, _ in parse_log(file, str(path)):
+            yield entry
+
+
+def parse_log(file: BinaryIO, path: str) -> Iterator[tuple[Entry, str]]:
+    """Yield the entries of a log with the SHA-256 of their lines; messages name it ``path``.
+
+    Raises:
+        SigningError: As :func:`read_log`.
+    """
+    previous = GENESIS
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
+        where = f"{path}: line {number}"
+        if not line.endswith(b"\n"):
+            raise SigningError(f"{where}: ends in the middle, or is too long")
+        entry = _parsed(line[:-1])
+        if entry is None:
+            raise SigningError(f"{where}: is not an entry as one is written")
+        if entry.previous != previous:
+            raise SigningError(
+                f"{where}: does not follow the line before: a line was changed, taken out, put in "
+                "or moved"
+            )
+        previous = hashlib.sha256(line[:-1]).hexdigest()
+        yield entry, previous
 
 
 def verify_log(path: Path, head: str | None = None) -> VerifiedLog:
@@ -228,9 +233,10 @@ def verify_log(path: Path, head: str | None = None) -> VerifiedLog:
         OSError: It cannot be read.
     """
     count, last, found = 0, GENESIS, 0 if head == GENESIS else None
-    for count, (_, last) in enumerate(_chain(path), 1):
-        if last == head:
-            found = count
+    with path.open("rb") as file:
+        for count, (_, last) in enumerate(parse_log(file, str(path)), 1):
+            if last == head:
+                found = count
     if head is not None and found is None:
         raise SigningError(
             f"{path}: does not hold the line {head[:16]}…: it was cut off at the end, or is another log"

@@ -18,7 +18,6 @@ A request is no proof: whoever signs computes every digest again from the packag
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -100,7 +99,7 @@ class RequestedApp(_Model):
         """The unsigned archive."""
         try:
             return base64.b64decode(self.content, validate=True)
-        except binascii.Error:
+        except ValueError:
             raise SigningError(f"{self.path}: its content is no base64") from None
 
 
@@ -148,7 +147,15 @@ def load_request(path: Path) -> SigningRequest:
         SigningError: It is none, or damaged.
     """
     with path.open("rb") as file:
-        data = file.read(MAX_SIZE + 1)
+        return parse_request(file.read(MAX_SIZE + 1), str(path))
+
+
+def parse_request(data: bytes, path: str) -> SigningRequest:
+    """Return the request in ``data``; messages name it ``path``.
+
+    Raises:
+        SigningError: It is none, or damaged.
+    """
     if len(data) > MAX_SIZE:
         raise SigningError(f"{path}: more than {MAX_SIZE} bytes: that is no signing request")
     try:
@@ -189,11 +196,11 @@ def public_half(role: str, key: RequestedKey) -> tuple[PublicKey, x509.Certifica
     try:
         loaded = load_pem_public_key(key.public_key.encode())
         found = parse_certificates(key.certificate.encode())[0] if key.certificate else None
+        certified = found.public_key() if found else loaded
     except (ValueError, UnsupportedAlgorithm, ImageError):
         raise SigningError(f"the request's key for the role {role} is damaged") from None
     if not isinstance(loaded, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise SigningError(f"the request's key for the role {role} is neither RSA nor EC")
-    theirs = {spki_sha256(loaded)} | ({spki_sha256(found.public_key())} if found else set())
-    if theirs != {key.spki_sha256}:
+    if {spki_sha256(loaded), spki_sha256(certified)} != {key.spki_sha256}:
         raise SigningError(f"the request's key for the role {role} is not that of its fingerprint")
     return loaded, found
