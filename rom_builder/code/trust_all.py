@@ -20,6 +20,13 @@ VERIFIERS = (
     "Lorg/apache/http/conn/ssl/AbstractVerifier;",
 )  # fmt: skip
 ALLOW_ALL = "Lorg/apache/http/conn/ssl/AllowAllHostnameVerifier;"
+SHARED = frozenset((
+    ("Lorg/apache/http/conn/ssl/SSLSocketFactory;", "getSocketFactory"),
+    ("Ljavax/net/ssl/HttpsURLConnection;", "setDefaultHostnameVerifier"),
+    ("Ljavax/net/ssl/HttpsURLConnection;", "setDefaultSSLSocketFactory"),
+))  # fmt: skip
+"""Calls by which a method changes what every connection of its process uses: Apache's client has one
+factory for all, which ``getSocketFactory`` returns."""
 
 
 def read_trust_all(service: str, scope: Scope) -> Iterator[TrustAll]:
@@ -60,10 +67,18 @@ def _allow_all(service: str, scope: Scope) -> Iterator[TrustAll]:
         if site.method not in seen:
             seen.add(site.method)
             body = scope.bodies[site.method]
-            what = f"{body.title} uses a verifier that accepts any host name"
+            what = f"{body.title} uses a verifier that accepts any host name{_for_all(body)}"
             live = body in scope.reachable
             way = steps_to(scope, site.method) if live else ()
             yield TrustAll(service, what, live, way, body.place(site.address))
+
+
+def _for_all(body: Body) -> str:
+    """Return words that say that a method changes what its whole process uses; ``""`` if not."""
+    ids = body.unit.ids
+    called = (ids.method(operand) for _, _, operand in body.code.references(INVOKES))
+    name = next((ref.name for ref in called if (ref.owner, ref.name) in SHARED), None)
+    return "" if name is None else f" (set for the whole process: {name})"
 
 
 def _created(scope: Scope, owner: str) -> str | None:

@@ -45,3 +45,14 @@ def test_code_that_accepts_everybody_is_found_and_dead_code_told_apart() -> None
         "com.example.Live.checkServerTrusted checks no certificate": True,
         "com.example.Dead.verify accepts any host name": False,
     }
+
+
+def test_a_verifier_set_for_a_whole_process_is_told_from_one_of_a_single_factory() -> None:
+    found = {each.what: each.reachable for each in read_trust_all("x", scope("allow_all"))}
+    verifier = "uses a verifier that accepts any host name"
+    assert found == {
+        f"com.example.Fallback.send {verifier} (set for the whole process: getSocketFactory)": True,
+        f"com.example.Own.use {verifier}": True,
+        f"com.example.Own.unused {verifier} "
+        "(set for the whole process: setDefaultHostnameVerifier)": False,
+    }
