@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from rom_builder.errors import PolicyError, Problem
-from rom_builder.policy.models import Model
+from rom_builder.policy.values import Model
 from rom_builder.policy.yaml import MAX_SIZE, load_yaml, validate
 
 YAML_NAME = "rom-builder.yaml"

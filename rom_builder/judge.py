@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rom_builder.facts import Facts
 from rom_builder.findings import Finding, Layer, Requirement, Severity, Status, worst
 from rom_builder.policy.load import Policies
-from rom_builder.policy.models import RomPolicy, ServicePolicy
+from rom_builder.policy.requirements import demanded, demanded_of_rom, written_as
 from rom_builder.resources import data_folder
 from rom_builder.rules import RULES
 from rom_builder.rules.rule import Case
-
-WRITTEN_AS = {"consent.default": "consent.mode"}
-"""Requirements that the policy writes under another name."""
 
 
 def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Requirement]]:
@@ -32,8 +29,7 @@ def judge(policies: Policies, facts: Facts) -> tuple[list[Finding], list[Require
                 mine.extend(rule.check(Case(rule, service, profile), facts))
         findings += mine
         for name in demanded(service):
-            field = WRITTEN_AS.get(name, name).replace("/", ".")
-            where = shown(str(policies.where(profile.id, field)))
+            where = shown(str(policies.where(profile.id, written_as(name))))
             if absent:
                 presence = worst(f.status for f in mine)
                 requirements.append(Requirement(profile.id, name, presence, {}, where))
@@ -69,76 +65,3 @@ def summed(service: str | None, name: str, findings: Iterable[Finding], where: s
             layers.setdefault(finding.layer, []).append(finding.status)
     by_layer = {layer: worst(statuses) for layer, statuses in layers.items()}
     return Requirement(service, name, worst(by_layer.values()), by_layer, where)
-
-
-def demanded(service: ServicePolicy) -> Iterator[str]:
-    """Yield the dotted name of each requirement that a service's policy states."""
-    yield "presence"
-    consent, transport, data = service.consent, service.transport, service.data
-    permissions = service.permissions
-    if consent is not None:
-        if consent.mode is not None:
-            yield "consent.default"
-        if consent.preselected == "forbidden":
-            yield "consent.preselected"
-        if consent.before:
-            yield "consent.before"
-        if consent.on_upgrade is not None:
-            yield "consent.on_upgrade"
-        if consent.off_switch is not None:
-            yield "consent.off_switch"
-        if consent.notice is not None:
-            yield "consent.notice"
-    if transport is not None:
-        if transport.cleartext == "forbidden":
-            yield "transport.cleartext"
-        if transport.min_tls is not None:
-            yield "transport.min_tls"
-        if transport.user_ca == "forbidden":
-            yield "transport.user_ca"
-        if transport.hosts is not None:
-            yield "transport.hosts"
-        if transport.pins:
-            yield "transport.pins"
-    if data is not None:
-        if data.forbidden:
-            yield "data.forbidden"
-        if data.allowed:
-            yield "data.allowed"
-    if permissions is not None:
-        if permissions.pre_granted == "forbidden":
-            yield "permissions.pre_granted"
-        if permissions.privileged is not None:
-            yield "permissions.privileged"
-        if permissions.exemptions == "forbidden":
-            yield "permissions.exemptions"
-    apps = service.apps
-    if apps is not None:
-        if apps.unguarded_components == "forbidden":
-            yield "apps.unguarded_components"
-        if apps.backup == "forbidden":
-            yield "apps.backup"
-        if apps.cleartext_links == "forbidden":
-            yield "apps.cleartext_links"
-    for name in sorted(service.attested):
-        yield f"attested/{name}"
-
-
-def demanded_of_rom(rom: RomPolicy | None) -> Iterator[str]:
-    """Yield the dotted name of each requirement on the ROM as a whole."""
-    if rom is None:
-        return
-    if rom.public_keys == "forbidden":
-        yield "rom.public_keys"
-    if rom.weak_signatures == "forbidden":
-        yield "rom.weak_signatures"
-    if rom.verified_boot == "required":
-        yield "rom.verified_boot"
-    if rom.debuggable == "forbidden":
-        yield "rom.debuggable"
-    if rom.app_signatures == "required":
-        yield "rom.app_signatures"
-    if rom.build_tags == "truthful":
-        yield "rom.build_tags"
-    if rom.certificate_authorities is not None:
-        yield "rom.certificate_authorities"

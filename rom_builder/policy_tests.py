@@ -40,7 +40,7 @@ from rom_builder.check import check
 from rom_builder.errors import PolicyError, Problem, RomBuilderError
 from rom_builder.findings import Finding, Report
 from rom_builder.policy.load import Bindings, load_policies
-from rom_builder.policy.models import Day, Model, Text, problem_at
+from rom_builder.policy.values import Day, Model, Text, problem_at
 from rom_builder.policy.yaml import Document, load_yaml, validate
 from rom_builder.reports.junit import count
 from rom_builder.reports.text import printable

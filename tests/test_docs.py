@@ -25,7 +25,6 @@ from rom_builder.policy.models import (
     Authorities,
     Consent,
     Data,
-    Model,
     Pin,
     Policy,
     RomPolicy,
@@ -33,6 +32,7 @@ from rom_builder.policy.models import (
     Transport,
 )
 from rom_builder.policy.profile import Binding, Profile, Setting, Switch
+from rom_builder.policy.values import Model
 from rom_builder.policy.yaml import parse_yaml, validate
 from rom_builder.policy_tests import TestFile, run_tests
 from rom_builder.rules import RULES

@@ -17,8 +17,9 @@ from rom_builder.findings import (
     Strength,
     Verdict,
 )
-from rom_builder.judge import demanded, demanded_of_rom, summed
+from rom_builder.judge import summed
 from rom_builder.policy.load import shipped
+from rom_builder.policy.requirements import demanded, demanded_of_rom
 from rom_builder.rules import RULES
 from tests.cases import check_case, load_case
 

@@ -19,8 +19,9 @@ from rom_builder.facts.code import (
 )
 from rom_builder.facts.hygiene import OpenComponent
 from rom_builder.findings import Strength
-from rom_builder.policy.models import ServicePolicy, host_matches
+from rom_builder.policy.models import ServicePolicy
 from rom_builder.policy.profile import Profile
+from rom_builder.policy.values import host_matches
 from rom_builder.rules.readings import counted
 
 Key = tuple[str | None, str, str]

@@ -20,15 +20,14 @@ from rom_builder.policy.messages import nearest
 from rom_builder.policy.models import (
     Attestation,
     Consent,
-    Model,
     Notice,
     Pin,
     Policy,
     RomPolicy,
     Section,
     ServicePolicy,
-    host_matches,
 )
+from rom_builder.policy.values import Model, host_matches
 from rom_builder.policy.yaml import Document, Part
 
 ROM = "rom"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from rom_builder.policy.models import Model
+from rom_builder.policy.values import Model
 
 if TYPE_CHECKING:
     from rom_builder.policy.yaml import Document

@@ -21,17 +21,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rom_builder.policy.messages import nearest
-from rom_builder.policy.models import (
-    Category,
-    Hosts,
-    Id,
-    Language,
-    Model,
-    Text,
-    once,
-    pattern,
-    problem_at,
-)
+from rom_builder.policy.models import Category
+from rom_builder.policy.values import Hosts, Id, Language, Model, Text, once, pattern, problem_at
 from rom_builder.policy.yaml import Document, load_yaml, validate
 
 PROFILE_SCHEMA = "rom-builder/profile/v1"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from rom_builder.facts import Endpoint, Facts, NetworkSecurity, app_behind
 from rom_builder.findings import Evidence, Finding, Layer, Severity, Status, Strength
 from rom_builder.formats.network_security_answers import FILE_SINCE
-from rom_builder.policy.models import host_matches
+from rom_builder.policy.values import host_matches
 from rom_builder.rules.cleartext_permitted import REFERENCES
 from rom_builder.rules.readings import code_examined, counted, effective
 from rom_builder.rules.rule import Case, rule

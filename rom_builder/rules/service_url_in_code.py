@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from rom_builder.facts import Facts
 from rom_builder.facts.code import CodeRead, CodeUrl, UnresolvedUrls
 from rom_builder.findings import Evidence, Finding, Layer, Status, Strength
-from rom_builder.policy.models import host_matches
+from rom_builder.policy.values import host_matches
 from rom_builder.rules.cleartext_permitted import REFERENCES
 from rom_builder.rules.code_evidence import evidence, unread_code
 from rom_builder.rules.rule import Case, rule

@@ -43,7 +43,7 @@ from rom_builder.keys.files import (
     PublicKey,
     hide_variable,
 )
-from rom_builder.policy.models import Day, Id, Model, once
+from rom_builder.policy.values import Day, Id, Model, once
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.resources import data_folder
 from rom_builder.signers import open_signer

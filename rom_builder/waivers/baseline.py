@@ -20,7 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from rom_builder.errors import PolicyError, Problem
 from rom_builder.findings import Finding, Report, Status
-from rom_builder.policy.models import Model
+from rom_builder.policy.values import Model
 from rom_builder.rules import RULES
 
 LARGEST = 16 << 20

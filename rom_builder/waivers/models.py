@@ -24,8 +24,8 @@ from pydantic_core import PydanticCustomError
 
 from rom_builder.errors import PolicyError, Problem
 from rom_builder.policy.messages import nearest
-from rom_builder.policy.models import Day, Model, Text
 from rom_builder.policy.schema import file_schema
+from rom_builder.policy.values import Day, Model, Text
 from rom_builder.policy.yaml import load_yaml, validate
 from rom_builder.rules import RULES
 from rom_builder.rules.rule import rule_names

@@ -51,8 +51,8 @@ def test_what_is_shown_names_its_places(write: Write) -> None:
         'sha256: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", '
         "expires: 2027-12-31}]  # base.yaml:11:9\n"
         "    data:\n"
-        "      allowed: [mac]  # base.yaml:6:40\n"
         "      forbidden: [imei]  # base.yaml:6:23\n"
+        "      allowed: [mac]  # base.yaml:6:40\n"
         "    attested:\n"
         '      retention: {value: "none: nothing", by: "J \\"D\\"", until: 2027-12-31}'
         "  # base.yaml:14:27\n"

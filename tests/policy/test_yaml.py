@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from rom_builder.errors import PolicyError
 from rom_builder.policy import yaml as strict
-from rom_builder.policy.models import Day, Model, Policy
+from rom_builder.policy.models import Policy
+from rom_builder.policy.values import Day, Model
 from rom_builder.policy.yaml import load_yaml, parse_yaml, validate
 
 
