@@ -160,6 +160,12 @@ class Body:
         """Its bare name."""
         return self.unit.ids.string(self.unit.ids.method_row(self.index)[2])
 
+    @property
+    def signature(self) -> str:
+        """Its parameters and what it returns, ``(I)V``."""
+        ids = self.unit.ids
+        return ids.signature(ids.method_row(self.index)[1])
+
     def address_of(self, offset: int) -> int:
         """Return the address of the instruction at a byte offset in the file."""
         return (offset - self.code.byte_offset(0)) >> 1

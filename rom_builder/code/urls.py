@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from rom_builder.code.flow import constants_at
+from rom_builder.code.hierarchy import OBJECT
 from rom_builder.code.paths import NONZERO, Value, Walker
 from rom_builder.code.programs import Body
-from rom_builder.code.scope import OBJECT, Scope
+from rom_builder.code.scope import Scope
 from rom_builder.code.texts import STRING, Evaluator, Handed, Known
 from rom_builder.code.uses import INVOKES, STATIC
 from rom_builder.facts.code import CodeUrl, Step, UnresolvedUrls

@@ -39,15 +39,21 @@ class Site(NamedTuple):
     address: int
 
 
+def site_of(bodies: Sequence[Body], number: int) -> Site:
+    """Return the place that is kept as a number."""
+    body = bodies[number >> _SHIFT]
+    return Site(body.key, body.address_of(number & _MASK))
+
+
 class Sites(Mapping[str, list[Site]]):
     """Places by what is named there; made of their numbers on every access."""
 
-    def __init__(self, found: Mapping[str, list[int]], site: Callable[[int], Site]) -> None:
+    def __init__(self, found: Mapping[str, list[int]], bodies: Sequence[Body]) -> None:
         self._found = found
-        self._site = site
+        self._bodies = bodies
 
     def __getitem__(self, name: str) -> list[Site]:
-        return [self._site(number) for number in self._found[name]]
+        return [site_of(self._bodies, number) for number in self._found[name]]
 
     def __contains__(self, name: object) -> bool:
         return name in self._found
@@ -64,25 +70,41 @@ class Sites(Mapping[str, list[Site]]):
 
 
 class _UnitUses:
-    """Numbers of the instructions of one DEX file, by the index that they name.
+    """Numbers of the instructions of one DEX file by what they name.
+
+    What is named is one number as well: the operation code in the low byte, above it the index of
+    16 bits.
 
     Attributes:
-        groups: The table that an instruction belongs to, by its operation code.
-        others: Instructions that need a closer look.
+        found: By what is named, in the order of the methods, while they are read.
     """
 
     def __init__(self) -> None:
-        self.others: dict[int, list[int]] = defaultdict(list)
-        self.invokes: dict[int, list[int]] = defaultdict(list)
-        self.strings: dict[int, list[int]] = defaultdict(list)
-        self.creations: dict[int, list[int]] = defaultdict(list)
-        self.classes: dict[int, list[int]] = defaultdict(list)
-        self.fields: dict[int, list[int]] = defaultdict(list)
-        self.groups = [self.invokes if code in INVOKES else self.others for code in range(256)]
-        self.groups[CONST_STRING] = self.strings
-        self.groups[NEW_INSTANCE] = self.creations
-        self.groups[CONST_CLASS] = self.classes
-        self.groups[SGET_OBJECT] = self.fields
+        self.found: dict[int, list[int]] = defaultdict(list)
+        self.others: list[int] = []
+        self.invokes: dict[int, list[int]] = {}
+        self.strings: dict[int, list[int]] = {}
+        self.creations: dict[int, list[int]] = {}
+        self.classes: dict[int, list[int]] = {}
+        self.fields: dict[int, list[int]] = {}
+
+    def sort_out(self) -> None:
+        """Tell apart what is found; ``others`` are instructions that need a closer look."""
+        groups = {
+            CONST_STRING: self.strings,
+            NEW_INSTANCE: self.creations,
+            CONST_CLASS: self.classes,
+            SGET_OBJECT: self.fields,
+            **dict.fromkeys(INVOKES, self.invokes),
+        }
+        for named, numbers in self.found.items():
+            group = groups.get(named & 0xFF)
+            if group is None:
+                self.others += numbers
+            else:
+                known = group.get(named >> 8)
+                group[named >> 8] = numbers if known is None else sorted(known + numbers)
+        self.found.clear()
 
 
 class Uses:
@@ -103,16 +125,14 @@ class Uses:
 
     def __init__(self, bodies: Sequence[Body]) -> None:
         self._bodies = bodies
-        self._hits: list[list[int]] = []
         self._units: dict[Unit, _UnitUses] = {}
         self._calling: dict[tuple[str, ...], frozenset[str]] = {}
         self._calls_named: dict[tuple[frozenset[str], str | None], list[Site]] = {}
         self.slots: set[str] = set()
         self._unspent = 0
-        for number, body in enumerate(bodies):
-            body.number = number
-            self._hits.append(self._read(body, number))
+        self._named = [self._read(body, number) for number, body in enumerate(bodies)]
         for unit, uses in self._units.items():
+            uses.sort_out()
             self._look_closer(unit, uses)
         self.strings = self._sites(lambda unit: unit.ids.string, lambda uses: uses.strings)
         self.creations = self._sites(lambda unit: unit.ids.type, lambda uses: uses.creations)
@@ -122,6 +142,7 @@ class Uses:
                 unit.ids.method(max(uses.invokes))  # refuses it if there is none
 
     def _read(self, body: Body, number: int) -> list[int]:
+        body.number = number
         unit, data = body.unit, body.unit.dex.data
         start, size = code_span(data, body.offset)
         self._unspent += size
@@ -129,26 +150,29 @@ class Uses:
             unit.spend(self._unspent)
             self._unspent = 0
         codes = _WITH_SLOTS if unit.dex.optimised else _CODES
-        found = positions(data, start, size, unit.operations.steps(codes))
         uses = self._units.get(unit)
         if uses is None:
             uses = self._units[unit] = _UnitUses()
-        groups, base = uses.groups, number << _SHIFT
-        for at in found:
-            groups[data[at]][data[at + 2] | data[at + 3] << 8].append(base | at)
-        return found
+        found, base = uses.found, number << _SHIFT
+        named_here = []
+        for at in positions(data, start, size, unit.operations.steps(codes)):
+            named = data[at] | data[at + 2] << 8 | data[at + 3] << 16
+            named_here.append(named)
+            found[named].append(base | at)
+        return named_here
 
     def _look_closer(self, unit: Unit, uses: _UnitUses) -> None:
         """Tell strings with long indexes from calls through a slot."""
         data = unit.dex.data
-        for number in (each for found in uses.others.values() for each in found):
+        long: dict[int, list[int]] = defaultdict(list)
+        for number in uses.others:
             at = number & _MASK
             if data[at] == CONST_STRING_JUMBO:
-                uses.strings[unpack_from("<I", data, at + 2)[0]].append(number)
+                long[unpack_from("<I", data, at + 2)[0]].append(number)
             else:
                 self.slots.add(self._bodies[number >> _SHIFT].key)
-        if uses.others:
-            uses.strings = {index: sorted(found) for index, found in uses.strings.items()}
+        for index, numbers in long.items():
+            uses.strings[index] = sorted(uses.strings.get(index, []) + numbers)
 
     def _sites(
         self,
@@ -162,11 +186,7 @@ class Uses:
                 text = name(index)
                 known = found.get(text)
                 found[text] = numbers if known is None else sorted(known + numbers)
-        return Sites(found, self._site)
-
-    def _site(self, number: int) -> Site:
-        body = self._bodies[number >> _SHIFT]
-        return Site(body.key, body.address_of(number & _MASK))
+        return Sites(found, self._bodies)
 
     @cached_property
     def fields(self) -> dict[MemberRef, list[int]]:
@@ -187,25 +207,20 @@ class Uses:
 
     def sites_of(self, numbers: Sequence[int]) -> list[Site]:
         """Return the places of instructions, as :attr:`fields` has them."""
-        return [self._site(number) for number in numbers]
+        return [site_of(self._bodies, number) for number in numbers]
 
-    def hits(self, body: Body) -> list[int]:
-        """Return the byte offset of each instruction of a method that calls or names something."""
-        return self._hits[body.number] if body.is_own else []
+    def named_by(self, body: Body) -> list[int]:
+        """Return what the instructions of a method name, in order.
 
-    def made_by(self, body: Body) -> Iterator[tuple[int, int]]:
-        """Yield operation code and index of each method that is called and type that is created."""
-        data = body.unit.dex.data
-        for at in self.hits(body):
-            code = data[at]
-            if code in INVOKES or code == NEW_INSTANCE:
-                yield code, data[at + 2] | data[at + 3] << 8
+        Each is a number: the operation code in the low byte, above it the index, of 16 bits.
+        """
+        return self._named[body.number] if body.is_own else []
 
     def calls_by(self, body: Body) -> Iterator[tuple[int, MemberRef]]:
         """Yield operation code and method of each call of a method."""
-        for code, index in self.made_by(body):
-            if code != NEW_INSTANCE:
-                yield code, body.unit.ids.method(index)
+        for named in self.named_by(body):
+            if named & 0xFF in INVOKES:
+                yield named & 0xFF, body.unit.ids.method(named >> 8)
 
     def calls_of(self, ref: MemberRef) -> list[tuple[int, Site]]:
         """Return operation code and place of each call that names a method so."""
@@ -213,7 +228,7 @@ class Uses:
         for unit, index in self._indexes_of(ref):
             data = unit.dex.data
             numbers = self._units[unit].invokes[index]
-            found += [(data[number & _MASK], self._site(number)) for number in numbers]
+            found += [(data[number & _MASK], site_of(self._bodies, number)) for number in numbers]
         return found
 
     def _indexes_of(self, ref: MemberRef) -> Iterator[tuple[Unit, int]]:
