@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rom_builder.code.flow import constants_at, defines
+from rom_builder.code.flow import constants_at
+from rom_builder.code.operations import defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES

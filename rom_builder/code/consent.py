@@ -119,7 +119,7 @@ class PathsTo:
         if self._walks > MAX_METHODS or len(trail) > MAX_STEPS:
             found.unknown[Step(f"{body.title}: the paths are too many", body.place())] = None
             return
-        walk = self._gates.walk(body, fresh, self._only)
+        walk = self._gates.walk(body, self._only)
         for gate, address in sorted(walk.asked):
             found.asked[
                 Step(f"{body.title} goes on only if it is allowed", body.place(address))
@@ -129,7 +129,7 @@ class PathsTo:
             found.unknown[Step(what, body.place(address))] = None
         if not walk.complete:
             found.unknown[Step(f"{body.title}: its paths are too many", body.place())] = None
-        elif walk.reached:
+        elif walk.reached(fresh):
             self._ways_into(body, trail, found)
 
     def _ways_into(self, body: Body, trail: tuple[Step, ...], found: Findings) -> None:

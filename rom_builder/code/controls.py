@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rom_builder.code.choices import call_with
-from rom_builder.code.flow import constants_at, graph_of
+from rom_builder.code.flow import constants_at
 from rom_builder.code.gates import WRITES, reads
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
@@ -101,7 +101,7 @@ def _is_control(
 
 def _always_passes(body: Body, address: int) -> bool:
     """Say whether every way through a method that returns passes an address."""
-    graph = graph_of(body)
+    graph = body.graph()
     seen, queue = {0}, [0]
     for at in queue:
         if at == address:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rom_builder.code.flow import defines, graph_of
+from rom_builder.code.operations import defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
@@ -139,7 +139,7 @@ def _reads(scope: Scope, body: Body, sources: Sources) -> Iterator[tuple[str, st
 
 def _hashed(scope: Scope, body: Body, call: Instruction, sources: Sources) -> str:
     """Return what the result of a call is passed through before the method uses it otherwise."""
-    graph = graph_of(body)
+    graph = body.graph()
     held: set[int] = set()
     at, result_held = call.address + call.size, True
     for _ in range(MAX_STEPS):

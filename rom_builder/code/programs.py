@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from rom_builder.code.graph import Graph
 from rom_builder.errors import ImageError
 from rom_builder.findings import Location
 from rom_builder.formats.axml import Element
@@ -102,7 +103,9 @@ class Body:
         number: Among the methods of its app; -1 for one of a library.
     """
 
-    __slots__ = ("_code", "_key", "_method", "access", "index", "number", "offset", "unit")
+    __slots__ = (
+        "_code", "_graph", "_key", "_method", "access", "index", "number", "offset", "unit",
+    )  # fmt: skip
 
     def __init__(self, unit: Unit, index: int, access: int, offset: int) -> None:
         self.unit = unit
@@ -113,6 +116,7 @@ class Body:
         self._key: str | None = None
         self._method: Method | None = None
         self._code: Code | None = None
+        self._graph: Graph | None = None
 
     @property
     def method(self) -> Method:
@@ -149,6 +153,18 @@ class Body:
         if self._code is None:
             self._code = self.unit.parse(self.offset)
         return self._code
+
+    def graph(self) -> Graph:
+        """Return where control goes in it, and count that as work each time.
+
+        Raises:
+            ImageError: The code is damaged or too complex.
+        """
+        self.unit.spend(len(self.code.units))
+        if self._graph is None:
+            self._graph = Graph(self.code)
+        self.unit.spend(self._graph.edges)
+        return self._graph
 
     @property
     def owner(self) -> str:

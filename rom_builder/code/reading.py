@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import gc
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -61,31 +61,45 @@ def read_service_code(
     for file, package in packages.described:
         if package.name not in profile.packages:
             continue
-        program = read_program(rom, file, is_app=True)
-        if program is None:
-            unread.append(file.name)
-            continue
-        try:
-            with _collector_paused():
-                app = _App(profile, package.name, Scope(program, usable), anchors)
-                found = list(app.read())
-            yield from found
-            read.append(file.name)
-        except ImageError as error:
-            rom.note_unread(error, file.name)
-            unread.append(file.name)
+        with _collector_paused():
+            found = _facts_of(rom, file, package.name, profile, usable, anchors)
+        (unread if found is None else read).append(file.name)
+        yield from found or ()
     for library in usable:
         yield from _sinks_in_library(rom, profile, library)
     yield from anchors.found()
     yield CodeRead(profile.id, tuple(read), tuple(unread))
 
 
+def _facts_of(
+    rom: Rom,
+    file: RomFile,
+    package: str,
+    profile: Profile,
+    libraries: Sequence[Program],
+    anchors: _Anchors,
+) -> list[CodeFact] | None:
+    """Return what the code of one app shows; None if it cannot be read, which the ROM then notes.
+
+    The app and all that was read of it are gone once this returns.
+    """
+    program = read_program(rom, file, is_app=True)
+    if program is None:
+        return None
+    try:
+        return list(_App(profile, package, Scope(program, libraries), anchors).read())
+    except ImageError as error:
+        rom.note_unread(error, file.name)
+        return None
+
+
 @contextmanager
 def _collector_paused() -> Iterator[None]:
     """Keep the garbage collector off for one app.
 
-    Hundreds of thousands of values are made that live as long as the app is looked at; none of them
-    are in circles, and looking for those again and again takes a fifth of the time.
+    Hundreds of thousands of values are made that live as long as the app is looked at. None of them
+    are in circles, so all are freed without it; to look for circles again and again takes a fifth
+    of the time.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from rom_builder.code.blocks import Blocks
 from rom_builder.code.dispatch import Dispatch
 from rom_builder.code.programs import Body
 from rom_builder.code.reach import Reach
@@ -27,6 +28,21 @@ class Scope(Dispatch):
         """The app's methods that have code, by key."""
         return _Bodies(self)
 
+    def blocks(self, body: Body) -> Blocks:
+        """Return a method made ready for walks.
+
+        Raises:
+            ImageError: Its code is damaged or too complex.
+        """
+        found = self._blocks.get(body)
+        if found is None:
+            found = self._blocks[body] = Blocks(body)
+        return found
+
+    @cached_property
+    def _blocks(self) -> dict[Body, Blocks]:
+        return {}
+
     @cached_property
     def reachable(self) -> frozenset[Body]:
         """The methods that something the system starts can lead to; more rather than fewer.
@@ -35,16 +51,16 @@ class Scope(Dispatch):
         whose name stands in a string (reflection) or that a layout may name (views, preferences,
         fragments).
         """
-        return frozenset(self._reach.found)
+        return frozenset(self._led_to_by)
 
     @cached_property
-    def _reach(self) -> Reach:
-        return Reach(self, self.uses)
+    def _led_to_by(self) -> dict[Body, Body | None]:
+        return Reach(self, self.uses).found
 
     def way_to(self, key: str) -> tuple[Body, ...]:
         """Return methods that lead to a reachable one, from what the system calls to itself."""
         way = [self.bodies[key]]
-        while (before := self._reach.found.get(way[-1])) is not None:
+        while (before := self._led_to_by.get(way[-1])) is not None:
             way.append(before)
         return tuple(reversed(way))
 

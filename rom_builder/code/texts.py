@@ -14,7 +14,8 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from rom_builder.code.flow import MAX_HELD, defines, graph_of
+from rom_builder.code.flow import MAX_HELD
+from rom_builder.code.operations import defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES, STATIC
@@ -185,7 +186,7 @@ class _Evaluation:
         self._evaluator = evaluator
         self._body = body
         self._ids = body.unit.ids
-        self._graph = graph_of(body)
+        self._graph = body.graph()
         self._found = Evaluated()
         self._seen: set[tuple[int, str, int]] = set()
         self._start: State = {}

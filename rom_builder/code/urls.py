@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from rom_builder.code.flow import constants_at
 from rom_builder.code.hierarchy import OBJECT
-from rom_builder.code.paths import NONZERO, Value, Walker
+from rom_builder.code.known import NONZERO, Value
+from rom_builder.code.paths import walk
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.texts import STRING, Evaluator, Handed, Known
@@ -46,7 +47,6 @@ class Urls:
         self._encrypted_by = encrypted_by
         self._sinks = sinks
         self._evaluator = Evaluator(scope)
-        self._walkers: dict[Body, Walker] = {}
 
     def read(self) -> Iterator[CodeUrl | UnresolvedUrls]:
         """Yield every URL that a method hands on, once per method.
@@ -127,10 +127,8 @@ class Urls:
                 given[register] = constants[position]
             elif position == handed.argument:
                 given[register] = NONZERO
-        walker = self._walkers.get(callee)
-        if walker is None:
-            walker = self._walkers[callee] = Walker(callee)
-        reached = walker.walk({h.address for h in passed}, given=given).reached
+        walked = walk(self._scope.blocks(callee), given=given)
+        reached = walked.reached(h.address for h in passed)
         answers = {
             self._encrypted(callee, h, depth - 1)
             for h in passed

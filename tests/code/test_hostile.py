@@ -10,7 +10,7 @@ from struct import pack
 import pytest
 import yaml
 
-from rom_builder.code.flow import Graph
+from rom_builder.code.graph import Graph
 from rom_builder.code.programs import Body, Program, Unit
 from rom_builder.code.reading import read_service_code
 from rom_builder.code.scope import Scope

@@ -8,7 +8,8 @@ from struct import pack, pack_into, unpack_from
 
 import pytest
 
-from rom_builder.code.paths import Walker
+from rom_builder.code.blocks import Blocks
+from rom_builder.code.paths import walk
 from rom_builder.code.programs import Body, Unit
 from rom_builder.errors import ImageError
 from rom_builder.formats.dex import parse_dex
@@ -190,7 +191,7 @@ def read_all(data: bytes) -> None:
             body = Body(unit, method.index, method.access, method.code_offset)
             for _, _, operand in body.code.references(frozenset((0x6E, 0x71))):
                 unit.ids.method(operand)
-            Walker(body).walk((), limit=500)
+            walk(Blocks(body), limit=500)
             parameter_registers(method, body.code)
 
 
