@@ -44,8 +44,9 @@ bench: $(VENV)/.installed-dev ## Measure check, apps, images, packages, reports 
 	$(RUN)/python -m bench.reports $(BENCH)
 	$(RUN)/python -m bench.help $(BENCH)
 
-bench-build: $(VENV)/.installed-dev ## Measure build of a package of more than 1 GB, made first (10 minutes, 4 GB of disk)
+bench-build: $(VENV)/.installed-dev ## Measure build and verify of a package of more than 1 GB, made first (10 minutes, 4 GB of disk)
 	$(RUN)/python -m bench.build_ota $(BENCH)
+	$(RUN)/python -m bench.verify_ota $(BENCH)
 
 fuzz: $(VENV)/.installed-dev ## Fuzz every reader (FUZZ_TIME=60 seconds each, FUZZ="zip axml"), then the property tests (ROUNDS=20)
 	-$(RUN)/pip install --quiet --editable '.[fuzz]'

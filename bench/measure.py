@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,24 @@ def cost(name: str, argv: Sequence[str], *, runs: int, expected: Sequence[int] =
     figures = [once(argv, expected) for _ in range(runs + 1)][1:]
     wall, cpu, peak = (median(column) for column in zip(*figures, strict=True))
     return Cost(name, runs, wall, cpu, peak)
+
+
+def in_turns(
+    programs: Mapping[str, Sequence[str]], *, runs: int, expected: Sequence[int] = (0,)
+) -> list[Cost]:
+    """Run programs in turns, ``runs`` times after a first turn that warms the caches.
+
+    Raises:
+        SystemExit: One ended with an exit code that was not expected.
+    """
+    figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in programs}
+    for turn in range(runs + 1):
+        for name, argv in programs.items():
+            figure = once(argv, expected)
+            if turn:
+                figures[name].append(figure)
+    medians = {n: [median(column) for column in zip(*f, strict=True)] for n, f in figures.items()}
+    return [Cost(name, runs, *columns) for name, columns in medians.items()]
 
 
 def once(argv: Sequence[str], expected: Sequence[int]) -> tuple[float, float, float]:

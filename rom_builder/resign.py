@@ -27,7 +27,7 @@ from rom_builder.rom import Rom
 from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
-from rom_builder.verification import verify_package
+from rom_builder.verification.package import verify_package
 
 Step = Callable[[str], None]
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from bench.measure import cost, table
+from bench.measure import cost, in_turns, table
 from bench.read_apps import PROGRAMS
 from bench.synthetic_rom import dex, words, write_rom
 from rom_builder.cli import main
@@ -37,6 +37,14 @@ def test_costs_are_given_against_the_first() -> None:
     assert table(costs)[2].endswith("| 1.0 |")
     with pytest.raises(SystemExit, match="exit code 3"):
         cost("three", ("python3", "-c", "raise SystemExit(3)"), runs=1)
+
+
+def test_programs_take_turns(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    say = "import sys; open(sys.argv[1], 'a').write(sys.argv[2])"
+    programs = {name: ("python3", "-c", say, str(log), name) for name in "ab"}
+    assert [(each.name, each.runs) for each in in_turns(programs, runs=2)] == [("a", 2), ("b", 2)]
+    assert log.read_text() == "ababab"
 
 
 @pytest.mark.parametrize("program", ["tables", "androguard", "strings", "apps", "verified"])

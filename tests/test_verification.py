@@ -28,7 +28,8 @@ from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import sign_package
 from rom_builder.signers.profile import open_role
-from rom_builder.verification import Verification, verify_package
+from rom_builder.verification.checks import Verification
+from rom_builder.verification.package import verify_package
 from tests import roms
 from tests.ab_package import BLOCK, REPLACE, REPLACE_XZ, SYSTEM, ab_package, written
 from tests.cases import avb_test_key

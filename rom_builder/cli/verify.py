@@ -19,7 +19,8 @@ from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE, parse_otacerts
 from rom_builder.keys import DEVELOPMENT, certificate_facts
 from rom_builder.reports.text import printable
-from rom_builder.verification import WHOLE_FILE, Verification, verify_package
+from rom_builder.verification.checks import Verification
+from rom_builder.verification.package import WHOLE_FILE, verify_package
 
 FAILED = 1
 COULD_NOT = 2

@@ -20,10 +20,11 @@ weight, and the eight sums of a root are combined only once.
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.source import Source
+from rom_builder.formats.source import FileSource, Source
 
 BLOCK_SIZE = 4096
 CODEWORD_SIZE = 255
@@ -35,6 +36,9 @@ _POLYNOMIAL = 0x11D
 _COLUMNS = (
     1 << 14
 )  # bytes of a row worked on at once: all sums of a root stay in a processor's cache
+
+SUMS_SIZE = 192 << 20
+"""Bytes of sums that a stream keeps in memory, 192 MiB: enough for a partition of 3 GB."""
 
 _POWERS = [1]
 while len(_POWERS) < CODEWORD_SIZE:
@@ -81,7 +85,15 @@ def verify_fec(source: Source, fec: bytes, roots: int = DEFAULT_ROOTS) -> None:
     Raises:
         ImageError: It differs; or as :func:`build_fec`.
     """
-    expected = build_fec(source, roots)
+    compare_fec(fec, build_fec(source, roots))
+
+
+def compare_fec(fec: bytes, expected: bytes) -> None:
+    """Compare the parity that an image has with the one that follows from it.
+
+    Raises:
+        ImageError: They differ.
+    """
     if len(fec) != len(expected):
         raise ImageError(f"parity of {len(fec)} bytes, expected {len(expected)}")
     if fec != expected:
@@ -92,6 +104,72 @@ def verify_fec(source: Source, fec: bytes, roots: int = DEFAULT_ROOTS) -> None:
 def _check_roots(roots: int) -> None:
     if not MIN_ROOTS <= roots <= MAX_ROOTS:
         raise ImageError(f"{roots} parity bytes a codeword, not {MIN_ROOTS} to {MAX_ROOTS}")
+
+
+class FecStream:
+    """The parity of bytes that are given from start to end, as :func:`build_fec` makes it.
+
+    The sums of all columns take ``8 * roots / (255 - roots)`` of the covered bytes, a sixteenth for two
+    roots; where that is more than :data:`SUMS_SIZE`, the bytes go to a temporary file instead.
+
+    Args:
+        size: Bytes that will be given.
+        roots: Parity bytes of a codeword.
+
+    Raises:
+        ImageError: As :func:`build_fec`.
+        OSError: There is no room for the temporary file.
+    """
+
+    def __init__(self, size: int, roots: int = DEFAULT_ROOTS) -> None:
+        self._row_size = fec_size(size, roots) // roots
+        if size % BLOCK_SIZE:
+            raise ImageError(f"parity is made of whole blocks, not of {size} bytes")
+        self._size, self._roots = size, roots
+        self._position = 0
+        self._columns: dict[int, list[int]] = {}
+        self._begun = bytearray()  # bytes of a column that the next ones complete
+        large = 8 * roots * self._row_size > SUMS_SIZE
+        self._file = tempfile.TemporaryFile() if large else None  # noqa: SIM115
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        if self._file is not None:
+            self._file.write(data)
+            return
+        view, start = memoryview(data), 0
+        while start < len(view):
+            row, column = divmod(self._position, self._row_size)
+            width = min(_COLUMNS, self._row_size - column, self._size - self._position)
+            piece: memoryview | bytearray = view[start : start + width - len(self._begun)]
+            start += len(piece)
+            if self._begun or len(piece) < width:
+                self._begun += piece
+                if len(self._begun) < width:
+                    return
+                piece, self._begun = self._begun, bytearray()
+            self._add(row, column, int.from_bytes(piece, "little"))
+            self._position += width
+
+    def _add(self, row: int, column: int, value: int) -> None:
+        sums = self._columns.setdefault(column, [0] * (8 * self._roots))
+        for target in _targets(self._roots)[row] if value else ():
+            sums[target] ^= value
+
+    def finish(self) -> bytes:
+        """Return the parity, once all bytes were given."""
+        if self._file is not None:
+            with self._file as file:
+                file.flush()
+                return build_fec(FileSource(file.fileno()), self._roots)
+        return b"".join(
+            _interpolated(
+                self._columns.pop(start, [0] * (8 * self._roots)),
+                min(_COLUMNS, self._row_size - start),
+                self._roots,
+            )
+            for start in range(0, self._row_size, _COLUMNS)
+        )
 
 
 def _parity(source: Source, start: int, width: int, row_size: int, roots: int) -> bytes:
@@ -109,6 +187,11 @@ def _parity(source: Source, start: int, width: int, row_size: int, roots: int) -
         if value:
             for target in targets:
                 sums[target] ^= value
+    return _interpolated(sums, width, roots)
+
+
+def _interpolated(sums: list[int], width: int, roots: int) -> bytes:
+    """Return the parity that follows from the sums of ``width`` codewords."""
     values = [
         _combined(sums[8 * root : 8 * root + 8], width).to_bytes(width, "little")
         for root in range(roots)

@@ -56,20 +56,42 @@ def build_hashtree(source: Source, salt: bytes = b"", algorithm: str = "sha256")
     Raises:
         ImageError: The image is empty or the algorithm unknown; or as ``source`` raises.
     """
-    salted = _Salted(salt, algorithm)
-    if not source.size:
-        raise ImageError("an empty image has no hash tree")
+    stream = HashtreeStream(salt, algorithm)
     step = _READ_BLOCKS * BLOCK_SIZE
-    level = b"".join(
-        salted.digests(source.read_at(start, min(step, source.size - start)))
-        for start in range(0, source.size, step)
-    )
-    levels = []
-    while len(level) > salted.padded_size:
-        level = level.ljust(_round_up(len(level)), b"\0")
-        levels.append(level)
-        level = salted.digests(level)
-    return Hashtree(level[: salted.digest_size], b"".join(reversed(levels)))
+    for start in range(0, source.size, step):
+        stream.update(source.read_at(start, min(step, source.size - start)))
+    return stream.finish()
+
+
+class HashtreeStream:
+    """The tree of an image that is given from start to end.
+
+    Raises:
+        ImageError: The algorithm is unknown.
+    """
+
+    def __init__(self, salt: bytes = b"", algorithm: str = "sha256") -> None:
+        self._salted = _Salted(salt, algorithm)
+        self._level = bytearray()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes: whole blocks, but at the end of the image."""
+        self._level += self._salted.digests(data)
+
+    def finish(self) -> Hashtree:
+        """Return the tree of all that was given.
+
+        Raises:
+            ImageError: That was nothing.
+        """
+        if not self._level:
+            raise ImageError("an empty image has no hash tree")
+        level, levels = bytes(self._level), []
+        while len(level) > self._salted.padded_size:
+            level = level.ljust(_round_up(len(level)), b"\0")
+            levels.append(level)
+            level = self._salted.digests(level)
+        return Hashtree(level[: self._salted.digest_size], b"".join(reversed(levels)))
 
 
 def update_hashtree(
@@ -129,9 +151,19 @@ def verify_hashtree(
             :func:`build_hashtree`.
     """
     expected = build_hashtree(source, salt, algorithm)
-    if expected == Hashtree(root_digest, tree):
+    compare_hashtree(Hashtree(root_digest, tree), expected, source.size)
+
+
+def compare_hashtree(found: Hashtree, expected: Hashtree, image_size: int) -> None:
+    """Compare the tree that an image has with the one that follows from its data.
+
+    Raises:
+        ImageError: They differ, with the image's first block that does.
+    """
+    tree, root_digest = found.tree, found.root_digest
+    if expected == found:
         return
-    size = _level_sizes(source.size, len(expected.root_digest))[:1]
+    size = _level_sizes(image_size, len(expected.root_digest))[:1]
     if len(tree) == len(expected.tree) and size:
         start, width = len(tree) - size[0], _padded(len(expected.root_digest))
         for position in range(start, len(tree), width):
@@ -174,10 +206,13 @@ class _Salted:
         self.padded_size = _padded(self.digest_size)
         self._fill = bytes(self.padded_size - self.digest_size)
 
-    def digests(self, data: bytes) -> bytes:
+    def digests(self, data: bytes | memoryview) -> bytes:
         """Return the padded digests of the blocks in ``data``, the last one filled with zeros."""
         copy, fill, found = self._base.copy, self._fill, []
-        view = memoryview(data.ljust(_round_up(len(data)), b"\0"))
+        size = len(data)
+        if size % BLOCK_SIZE:
+            data = bytes(data).ljust(_round_up(size), b"\0")
+        view = memoryview(data)
         for start in range(0, len(view), BLOCK_SIZE):
             block = copy()
             block.update(view[start : start + BLOCK_SIZE])

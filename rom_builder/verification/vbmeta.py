@@ -21,6 +21,7 @@ from rom_builder.formats.source import Source
 from rom_builder.formats.vbmeta import Vbmeta, detect_vbmeta, read_footer, read_vbmeta
 from rom_builder.readers.verified_boot import known_as, sha1_of, signature_of
 from rom_builder.rules.verified_boot import CRITICAL
+from rom_builder.verification.checks import Check
 
 TOP = "vbmeta"
 """The partition whose vbmeta image the bootloader starts from."""
@@ -33,23 +34,6 @@ _FULL = (
     OperationType.ZERO,
     OperationType.DISCARD,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was verified.
-
-    Attributes:
-        name: What: ``whole-file signature``, ``vbmeta image boot`` ...
-        ok: Whether it holds; None if that could not be found out.
-        signer: The key that signed it, empty for what carries no signature of its own.
-        detail: What is wrong, or what else is worth knowing.
-    """
-
-    name: str
-    ok: bool | None
-    signer: str = ""
-    detail: str = ""
 
 
 @dataclass(slots=True)

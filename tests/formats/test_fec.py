@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.fec import build_fec, fec_size, verify_fec
+from rom_builder.formats import fec
+from rom_builder.formats.fec import FecStream, build_fec, fec_size, verify_fec
 from rom_builder.formats.hashtree import build_hashtree
 from rom_builder.formats.source import BytesSource
 from tests.formats.damage import noise
@@ -106,6 +108,27 @@ def test_no_flipped_byte_verifies() -> None:
         verify_fec(BytesSource(b"\1" + data[1:]), fec)
     with pytest.raises(ImageError, match="parity of 100 bytes, expected 8192"):
         verify_fec(BytesSource(data), fec[:100])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(("blocks", "roots"), [(1, 2), (252, 2), (254, 2), (1100, 2), (300, 24)])
+def test_parity_of_a_stream_is_that_of_the_whole(
+    blocks: int, roots: int, in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(fec, "SUMS_SIZE", 0)
+    data, at, rng = noise(blocks * BLOCK), 0, random.Random(blocks)
+    stream = FecStream(len(data), roots)
+    while at < len(data):
+        size = rng.choice([1, 700, BLOCK, 5 * BLOCK + 1, 1 << 21])
+        stream.update(data[at : at + size])
+        at += size
+    assert stream.finish() == build_fec(BytesSource(data), roots)
+
+
+def test_a_stream_of_half_a_block_is_refused() -> None:
+    with pytest.raises(ImageError, match="whole blocks"):
+        FecStream(BLOCK + 1)
 
 
 def test_what_the_kernel_does_not_take_is_refused() -> None:

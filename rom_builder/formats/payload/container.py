@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.payload.manifest import Manifest, PartitionUpdate, Signatures
@@ -28,6 +29,7 @@ alternating blocks, each read would decode all of them again."""
 
 _HEADER = struct.Struct(">4sQQI")
 _READ_SIZE = 1 << 20
+_PIECE_SIZE = 1 << 21  # an operation of a full payload, so that none is cut
 
 
 def detect_payload(head: bytes) -> bool:
@@ -112,34 +114,68 @@ class Payload:
             self.source, self.blob_offset, self.block_size, self.update(name), self._store
         )
 
-    def verify_partition(self, name: str, write: Callable[[bytes], object] | None = None) -> None:
+    def verify_partition(self, name: str, *takers: Callable[[bytes], object]) -> None:
         """Decode a whole partition and compare it with the SHA-256 of the manifest.
 
         Args:
             name: The partition.
-            write: Given the image piece by piece as it is decoded, before the digest is compared.
+            takers: Given the image piece by piece as it is decoded, before the digest is compared.
 
         Raises:
             ImageError: As :meth:`partition`; or the digest is missing or differs.
         """
-        image = self.partition(name)
+        self.expected_digest(name)
+        self.compare_digest(name, self.partition_digest(name, *takers))
+
+    def expected_digest(self, name: str) -> bytes:
+        """Return the SHA-256 of a partition that the manifest gives.
+
+        Raises:
+            ImageError: It gives none, or there is no such partition.
+        """
         info = self.update(name).new_partition_info
-        expected = info.hash if info else None
-        if not expected:
+        if info is None or not info.hash:
             raise ImageError(f"the manifest gives no SHA-256 of partition {name}")
+        return info.hash
+
+    def partition_digest(self, name: str, *takers: Callable[[bytes], object]) -> bytes:
+        """Decode a whole partition and return its SHA-256; see :meth:`verify_partition`.
+
+        What the takers do runs beside hashing and decoding.
+
+        Raises:
+            ImageError: As :meth:`partition`, or as the takers raise.
+        """
+        image = self.partition(name)
         digest = hashlib.sha256()
         allowance = 4 * image.size + DECODED_AGAIN
-        for position in range(0, image.size, _READ_SIZE):
-            piece = image.read_at(position, min(_READ_SIZE, image.size - position))
-            digest.update(piece)
-            if write is not None:
-                write(piece)
-            if image.decoded > allowance:
-                raise ImageError(f"the operations of partition {name} are interleaved too finely")
-        if digest.digest() != expected:
+        with ThreadPoolExecutor(1, thread_name_prefix="hash") as thread:
+            hashed: Future[None] | None = None
+            for position in range(0, image.size, _PIECE_SIZE):
+                piece = image.read_at(position, min(_PIECE_SIZE, image.size - position))
+                if hashed is not None:
+                    hashed.result()
+                hashed = thread.submit(digest.update, piece)
+                for take in takers:
+                    take(piece)
+                if image.decoded > allowance:
+                    raise ImageError(
+                        f"the operations of partition {name} are interleaved too finely"
+                    )
+            if hashed is not None:
+                hashed.result()
+        return digest.digest()
+
+    def compare_digest(self, name: str, digest: bytes) -> None:
+        """Compare a partition's SHA-256 with that of the manifest.
+
+        Raises:
+            ImageError: It differs, or the manifest gives none.
+        """
+        expected = self.expected_digest(name)
+        if digest != expected:
             raise ImageError(
-                f"SHA-256 of partition {name} is {digest.hexdigest()}, "
-                f"the manifest says {expected.hex()}"
+                f"SHA-256 of partition {name} is {digest.hex()}, the manifest says {expected.hex()}"
             )
 
     def metadata_signatures(self) -> Signatures:

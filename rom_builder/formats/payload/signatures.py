@@ -6,7 +6,7 @@ the other's bytes, so both must be verified.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rom_builder.errors import ImageError
@@ -29,10 +29,15 @@ def verify_metadata_signature(payload: Payload, keys: Sequence[PublicKey]) -> Pu
     return _verify("metadata", payload.metadata_signatures(), payload.metadata_digest(), keys)
 
 
-def verify_payload_signature(payload: Payload, keys: Sequence[PublicKey]) -> PublicKey:
+def verify_payload_signature(
+    payload: Payload, keys: Sequence[PublicKey], digest: Callable[[], bytes] | None = None
+) -> PublicKey:
     """Return the first key that made one of the signatures of header, manifest and blobs.
 
-    Reads the whole payload.
+    Args:
+        payload: The payload; all of it is read, unless ``digest`` is given.
+        keys: What may have signed it.
+        digest: Returns the digest that is signed, where that is computed anyway.
 
     Raises:
         ImageError: There is no signature, it does not end the file, or none of the keys made one.
@@ -44,7 +49,7 @@ def verify_payload_signature(payload: Payload, keys: Sequence[PublicKey]) -> Pub
         raise ImageError(
             f"{payload.source.size - end} unsigned bytes follow the payload signature", offset=end
         )
-    return _verify("payload", signatures, payload.payload_digest(), keys)
+    return _verify("payload", signatures, (digest or payload.payload_digest)(), keys)
 
 
 def _verify(

@@ -1,0 +1,185 @@
+"""The story of a verification: the whole file, its archive, its keys, its payloads, its metadata."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from cryptography import x509
+
+from rom_builder.check import in_background
+from rom_builder.errors import ImageError, RomBuilderError
+from rom_builder.formats.ab_metadata import PAYLOAD_NAME
+from rom_builder.formats.cms import parse_cms
+from rom_builder.formats.ota_signature import (
+    COMMENT_LIMIT,
+    EOCD_MAGIC,
+    EOCD_SIZE,
+    OtaVerification,
+    PackageDigests,
+    digests_of,
+    parse_ota_signature,
+    verify_ota_signature,
+)
+from rom_builder.formats.otacert import parse_certificates
+from rom_builder.formats.source import Source
+from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.keys import publicly_known, spki_sha256
+from rom_builder.keys.inspection import OTACERT
+from rom_builder.verification.checks import (
+    Check,
+    PublicKey,
+    Verification,
+    keys_of,
+    shown,
+    signed_by,
+    tried,
+)
+from rom_builder.verification.metadata import check_metadata
+from rom_builder.verification.payload import Asked, verify_payload
+
+WHOLE_FILE = "whole-file signature"
+SECONDARY = "secondary/"
+"""Folder of a second payload, for the other slot."""
+
+_READ_SIZE = 1 << 21
+
+
+def verify_package(
+    source: Source,
+    trusted: Sequence[x509.Certificate] = (),
+    *,
+    avb_keys: Sequence[bytes] = (),
+    payload_keys: Sequence[PublicKey] = (),
+    quick: bool = False,
+    allow_public_key: bool = False,
+) -> Verification:
+    """Verify a package: its whole-file signature, and for an A/B package all that is in it.
+
+    The file is hashed while its partitions are decoded, one after the other. Memory is bounded, and
+    nothing is written to disk but for the parity of partitions larger than 3 GB.
+
+    Args:
+        source: The package; read from several threads.
+        trusted: What the device trusts; the certificate inside the package if none is given.
+        avb_keys: Key blobs of which the top vbmeta image must have one; none for any.
+        payload_keys: What the device trusts to sign payloads besides the certificates.
+        quick: Leave out what needs whole partitions.
+        allow_public_key: Accept a publicly known package key.
+
+    Raises:
+        OSError: There is no room for the parity of a partition.
+    """
+    hashing = in_background(lambda: _hashed(source))
+    certificates: Sequence[x509.Certificate] = trusted
+    fault: RomBuilderError | None = None
+    try:
+        certificates = trusted or embedded_certificates(source)
+    except RomBuilderError as error:
+        fault = error
+    ends = tried("archive", lambda: _check_end(source))
+    inside: list[Check] = []
+    otacert: list[x509.Certificate] = []
+    unread: ImageError | None = None
+    hint = None
+    try:
+        archive = ZipArchive(source)
+        otacert = _otacert(archive)
+        asked = Asked([*keys_of([*(certificates or otacert)]), *payload_keys], avb_keys, quick)
+        for folder in ("", SECONDARY):
+            if folder + PAYLOAD_NAME in archive.entries:
+                inside += verify_payload(archive, folder, asked)
+        if PAYLOAD_NAME in archive.entries:
+            inside.append(tried("metadata", lambda: check_metadata(archive, source.size)))
+    except ImageError as error:
+        unread = error
+    digests = hashing.result()
+    signature: OtaVerification | None = None
+    try:
+        if fault is not None:
+            raise fault
+        known = digests if digests.signed else None
+        signature = verify_ota_signature(source, certificates, known)
+        checks = [_signed(signature), ends]
+    except RomBuilderError as error:
+        hint = error.hint
+        checks = [Check(WHOLE_FILE, False, "", str(error)), ends]
+    if unread is None:
+        signers = [*otacert, *([signature.certificate] if signature else [])]
+        checks += [*_public_keys(signers, allow_public_key=allow_public_key), *inside]
+    elif signature is not None or ends.ok:
+        checks.append(Check("archive", False, "", str(unread)))
+    return Verification(tuple(checks), signature, hint, digests.file.hex())
+
+
+def _hashed(source: Source) -> PackageDigests:
+    """Hash a package; what a signature would cover only if there is room for one."""
+    try:
+        return digests_of(source)
+    except ImageError:
+        digest = hashlib.sha256()
+        for offset in range(0, source.size, _READ_SIZE):
+            digest.update(source.read_at(offset, min(_READ_SIZE, source.size - offset)))
+        return PackageDigests(b"", digest.digest())
+
+
+def _signed(signature: OtaVerification) -> Check:
+    key, algorithm = signature.certificate.public_key(), signature.digest_algorithm
+    return Check(
+        WHOLE_FILE, True, f"{shown(key)}, {algorithm}", signature=signed_by(key, algorithm)
+    )
+
+
+def embedded_certificates(source: Source) -> list[x509.Certificate]:
+    """Return the otacert of a package, or else the certificate inside its signature.
+
+    Raises:
+        ImageError: The package or the certificate is damaged.
+    """
+    signature = parse_ota_signature(source)
+    if signature is None:
+        return []
+    return _otacert(ZipArchive(source)) or [
+        found for der in parse_cms(signature.cms).certificates for found in parse_certificates(der)
+    ]
+
+
+def _otacert(archive: ZipArchive) -> list[x509.Certificate]:
+    entry = archive.entries.get(OTACERT)
+    return parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)) if entry else []
+
+
+def _check_end(source: Source) -> str:
+    """Refuse a second end record: some readers take the first, others the last."""
+    size = min(source.size, EOCD_SIZE + COMMENT_LIMIT)
+    tail = source.read_at(source.size - size, size)
+    at = tail.find(EOCD_MAGIC)
+    while at != -1:
+        comment_size = int.from_bytes(tail[at + EOCD_SIZE - 2 : at + EOCD_SIZE], "little")
+        if at + EOCD_SIZE + comment_size == size:
+            break
+        at = tail.find(EOCD_MAGIC, at + 1)
+    if at == -1:
+        raise ImageError("no end-of-central-directory record ends the file")
+    second = tail.find(EOCD_MAGIC, at + 4)
+    if second != -1:
+        raise ImageError(
+            "the comment holds a second end-of-central-directory record",
+            offset=source.size - size + second,
+        )
+    return ""
+
+
+def _public_keys(
+    certificates: Sequence[x509.Certificate], *, allow_public_key: bool
+) -> Iterator[Check]:
+    """Yield a check for each publicly known key of the package."""
+    names: list[str] = []
+    for key in keys_of(certificates):
+        known = publicly_known(spki_sha256(key))
+        if known is not None and known.names[0] not in names:
+            names.append(known.names[0])
+            allowed = ", as allowed" if allow_public_key else ""
+            detail = f"publicly known: {', '.join(known.names)}: anyone could have signed{allowed}"
+            yield Check("package key", allow_public_key, "", detail)

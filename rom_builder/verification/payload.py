@@ -1,0 +1,132 @@
+"""Hold one payload of a package, and what is said about it, to what update_engine demands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from rom_builder.check import in_background
+from rom_builder.errors import ImageError
+from rom_builder.formats.ab_metadata import CARE_MAP_NAME, PAYLOAD_NAME, PAYLOAD_PROPERTIES_NAME
+from rom_builder.formats.payload import (
+    Payload,
+    problems,
+    verify_metadata_signature,
+    verify_payload_signature,
+)
+from rom_builder.formats.payload.digests import PayloadDigests, check_operation_data, digests_of
+from rom_builder.formats.payload.operation_store import OperationStore
+from rom_builder.formats.payload.properties import MAX_SIZE, parse_payload_properties
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.formats.zip_directory import STORED, ZipEntry
+from rom_builder.verification.checks import Check, Digest, PublicKey, shown, signed_by, tried
+from rom_builder.verification.metadata import check_care_map
+from rom_builder.verification.partitions import verify_partitions
+from rom_builder.verification.vbmeta import verify_vbmetas
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What payloads are held to.
+
+    Attributes:
+        keys: Of which one must have made each signature.
+        avb_keys: Key blobs of which the top vbmeta image must have one; none for any.
+        quick: Leave out what needs whole partitions.
+    """
+
+    keys: Sequence[PublicKey]
+    avb_keys: Sequence[bytes]
+    quick: bool
+
+
+def verify_payload(archive: ZipArchive, folder: str, asked: Asked) -> Iterator[Check]:
+    """Yield the checks of one payload; it is hashed while its partitions are decoded."""
+    entry = archive.entries[folder + PAYLOAD_NAME]
+    try:
+        if entry.method != STORED:
+            raise ImageError("is compressed: a device reads it in place", path=entry.name)
+        # Operations are read one after the other: what was used long ago is not needed again.
+        payload = Payload(archive.raw(entry), OperationStore(disk=0))
+    except ImageError as error:
+        yield Check(entry.name, False, "", str(error))
+        return
+    hashing = in_background(lambda: digests_of(payload))
+    operations = in_background(lambda: check_operation_data(payload))
+    vbmetas = None if folder else verify_vbmetas(payload, asked.avb_keys)
+    described = vbmetas.descriptors if vbmetas else {}
+    partitions = list(verify_partitions(payload, described, quick=asked.quick))
+    yield _signature(f"{folder}metadata signature", payload, asked.keys, None)
+    yield _signature(f"{folder}payload signature", payload, asked.keys, hashing)
+    yield tried(f"{folder}payload rules", lambda: _check_rules(payload))
+    yield tried(f"{folder}operation data", lambda: f"{operations.result()} operations")
+    properties = archive.entries.get(folder + PAYLOAD_PROPERTIES_NAME)
+    yield tried(
+        folder + PAYLOAD_PROPERTIES_NAME,
+        lambda: _check_properties(archive, properties, payload, entry, hashing.result()),
+    )
+    yield from vbmetas.checks if vbmetas else ()
+    yield from partitions
+    if vbmetas and CARE_MAP_NAME in archive.entries:
+        yield tried(CARE_MAP_NAME, lambda: check_care_map(archive, payload, described))
+
+
+def _signature(
+    name: str, payload: Payload, keys: Sequence[PublicKey], hashing: Future[PayloadDigests] | None
+) -> Check:
+    """Return the check of the metadata's signature, or of the payload's if that was hashed."""
+    try:
+        if hashing is None:
+            key = verify_metadata_signature(payload, keys)
+        else:
+            key = verify_payload_signature(payload, keys, lambda: hashing.result().payload)
+    except ImageError as error:
+        return Check(name, False, "", str(error))
+    return Check(name, True, shown(key), signature=signed_by(key, "sha256"))
+
+
+def _check_rules(payload: Payload) -> str:
+    found = problems(payload)
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ImageError("; ".join(found[:_SHOWN]) + more)
+    return f"{len(payload.names)} partitions, minor version {payload.minor_version}"
+
+
+def _check_properties(
+    archive: ZipArchive,
+    properties: ZipEntry | None,
+    payload: Payload,
+    entry: ZipEntry,
+    digests: PayloadDigests,
+) -> tuple[str, tuple[Digest, ...]]:
+    """Compare ``payload_properties.txt`` and the entry's CRC-32 with the payload."""
+    if properties is None:
+        raise ImageError("is missing")
+    said = parse_payload_properties(archive.read(properties, MAX_SIZE))
+    if digests.crc32 != entry.crc32:
+        raise ImageError(
+            f"CRC-32 of {entry.name} is {digests.crc32:08x}, {entry.crc32:08x} is declared"
+        )
+    for name, is_, should in (
+        ("FILE_HASH", said.file_hash, digests.file),
+        ("FILE_SIZE", said.file_size, payload.source.size),
+        ("METADATA_HASH", said.metadata_hash, digests.metadata),
+        ("METADATA_SIZE", said.metadata_size, payload.metadata_size),
+    ):
+        if is_ != should:
+            raise ImageError(f"{name} is not that of the payload")
+    compared = (
+        Digest(entry.name, "crc32", f"{entry.crc32:08x}", f"{digests.crc32:08x}"),
+        Digest(f"{entry.name}, FILE_HASH", "sha256", said.file_hash.hex(), digests.file.hex()),
+        Digest(
+            f"{entry.name}, METADATA_HASH",
+            "sha256",
+            said.metadata_hash.hex(),
+            digests.metadata.hex(),
+        ),
+    )
+    return ", ".join(f"{key}={value}" for key, value in said.extra.items()), compared
