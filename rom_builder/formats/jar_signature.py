@@ -31,7 +31,7 @@ from rom_builder.formats.der import (
     SET,
     DerReader,
 )
-from rom_builder.formats.x509 import Certificate, parse_certificate
+from rom_builder.formats.x509 import Certificate, parse_certificate, same_name
 from rom_builder.formats.zip import ZipArchive, ZipEntry
 
 MANIFEST = "META-INF/MANIFEST.MF"
@@ -228,8 +228,12 @@ def _parse_signer(signer: DerReader, data: bytes, certificates: list[Certificate
     signer.integer("the version of SignerInfo")
     at = signer.offset
     name = signer.inside(SEQUENCE, "issuer and serial number")
-    who = name.element(SEQUENCE, "an issuer"), name.integer("a serial number")
-    own = [other for other in certificates if (other.issuer_der, other.serial) == who]
+    issuer, serial = name.element(SEQUENCE, "an issuer"), name.integer("a serial number")
+    own = [
+        other
+        for other in certificates
+        if other.serial == serial and same_name(other.issuer_der, issuer)
+    ]
     if not own:
         raise ImageError("the signer's certificate is missing", offset=at)
     at = signer.offset

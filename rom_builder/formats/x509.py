@@ -213,6 +213,22 @@ def parse_otacerts(data: bytes) -> list[Certificate]:
     return certificates
 
 
+def same_name(one: bytes, other: bytes) -> bool:
+    """Say whether two names in DER mean the same.
+
+    Kinds of string, upper and lower case and the amount of white space make no difference (RFC 5280, 7.1);
+    Java, and with it signers and verifiers of apps, writes a name anew in other kinds than it read.
+
+    Raises:
+        ImageError: One is no name, and they differ.
+    """
+    return one == other or _comparable(one) == _comparable(other)
+
+
+def _comparable(name: bytes) -> str:
+    return " ".join(_name(DerReader(name).inside(SEQUENCE, "a name")).casefold().split())
+
+
 def _from_pem(data: bytes) -> bytes:
     found = _PEM.search(data)
     if not found:

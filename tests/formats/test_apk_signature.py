@@ -314,6 +314,41 @@ def test_openssl_signs_what_we_read(
     assert (signer.faults, signer.digest_algorithms) == ((), (digest,))
 
 
+@pytest.mark.judge("apksigner")
+def test_an_issuer_in_another_kind_of_string_names_the_same_certificate(
+    identities: dict[str, Identity], tmp_path: Path
+) -> None:
+    """Signers of Google's and OnePlus's apps write issuers with PrintableString, certificates UTF8String."""
+    who = identities["RSA-2048"]
+    name = b"test 1"
+    as_utf8, as_printable = (bytes([tag, len(name)]) + name for tag in (0x0C, 0x13))
+
+    def cms(text: bytes) -> bytes:
+        made = cms_by(who)(text)
+        assert made.count(as_utf8) == 3  # issuer and subject, then the issuer that the signer names
+        head, _, tail = made.rpartition(as_utf8)
+        return head + as_printable + tail
+
+    signed = packed(with_jar_signature(FILES, cms))
+    (signer,) = signers_of(signed)
+    assert (signer.certificates[0].der, signer.faults) == (who.der, ())
+
+    (tmp_path / "app.apk").write_bytes(signed)
+    judged = apksigner(
+        "verify", "--min-sdk-version=21", "--max-sdk-version=23", "-v", tmp_path / "app.apk"
+    )
+    assert "Verified using v1 scheme (JAR signing): true" in judged
+
+
+def test_the_issuer_of_another_certificate_names_none(rsa_2048: Identity) -> None:
+    def cms(text: bytes) -> bytes:
+        head, name, tail = cms_by(rsa_2048)(text).rpartition(b"test 1")
+        return head + name.replace(b"1", b"2") + tail
+
+    with pytest.raises(ImageError, match="the signer's certificate is missing"):
+        signers_of(packed(with_jar_signature(FILES, cms)))
+
+
 def changed(name: str, old: bytes, new: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
     return lambda files: {**files, name: files[name].replace(old, new, 1)}
 
