@@ -35,6 +35,8 @@ ValueKind = Literal["string", "boolean", "integer", "reference", "other"]
 
 _SPACE = " \t\n\v\f\r"
 _COLOUR_SIZES = (3, 4, 6, 8)
+_VERSION = re.compile(rb"""\A((?:\xef\xbb\xbf)?<\?xml\s+version\s*=\s*["'])(?!1\.)[^"'<>]*""")
+"""A version of XML that libxml2 refuses; Android's parser looks at none (libcore, ``KXmlParser``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def from_text_xml(data: bytes) -> ConfigElement:
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
     try:
-        root = etree.fromstring(data, parser)
+        root = etree.fromstring(_VERSION.sub(rb"\g<1>1.0", data, count=1), parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise ImageError(f"not well-formed XML: {error.msg} (line {line}:{column})") from None

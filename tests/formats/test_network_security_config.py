@@ -341,6 +341,20 @@ def test_damaged_text_is_an_image_error(document: bytes) -> None:
         from_text_xml(document)
 
 
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        b'<?xml version="2.0" encoding="utf-8"?>',
+        b"\xef\xbb\xbf<?xml  version = '9'?>",
+        b"<?xml version=''?>",
+    ],
+)
+def test_the_version_of_xml_is_ignored_as_android_does(declaration: bytes) -> None:
+    """Qualcomm's permission files of Android 9 to 13 say 2.0, and phones read them."""
+    root = from_text_xml(declaration + b"<a b=\"version='2.0'\"><c/></a>")
+    assert (root.name, root.attributes[0].text, len(root.children)) == ("a", "version='2.0'", 1)
+
+
 @dataclass
 class Attribute:
     name: str
