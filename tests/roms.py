@@ -35,6 +35,9 @@ from rom_builder.formats.zip_writer import ZipWriter
 
 ATTRIBUTES = {
     "name": 0x01010003,
+    "sharedUserId": 0x0101000B,
+    "hasCode": 0x0101000C,
+    "hash": 0x01010526,
     "permission": 0x01010006,
     "readPermission": 0x01010007,
     "writePermission": 0x01010008,
@@ -243,6 +246,8 @@ class App:
             an intent filter.
         permissions: Names that the app asks for; without a dot those of ``android.permission``.
         application: Further attributes of the application element.
+        shared_user_id: ``android:sharedUserId``.
+        restrict_update: SHA-512 of the only update that the platform takes.
         code: Strings of ``classes.dex``.
         entries: Further entries, or ones that replace those above; text or bytes.
         signer: ``release``, ``p256`` or ``testkey``; None leaves it unsigned.
@@ -262,6 +267,8 @@ class App:
     components: Mapping[str, Mapping[str, Mapping[str, bool | str]]] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
     application: Mapping[str, bool | str] = field(default_factory=dict)
+    shared_user_id: str | None = None
+    restrict_update: str | None = None
     code: tuple[str, ...] = ()
     entries: Mapping[str, str | bytes] = field(default_factory=dict)
     signer: str | None = "p256"
@@ -323,8 +330,11 @@ class App:
             f'<uses-permission android:name="{name if "." in name else f"android.permission.{name}"}"/>'
             for name in self.permissions
         )
+        if self.restrict_update is not None:
+            asked += f"<restrict-update {_android(hash=self.restrict_update)}/>"
         return (
-            f'<manifest xmlns:android="{ANDROID_NAMESPACE}" package="{self.package}">'
+            f'<manifest xmlns:android="{ANDROID_NAMESPACE}" package="{self.package}"'
+            f" {_android(sharedUserId=self.shared_user_id)}>"
             f"<uses-sdk {sdk}/>{asked}<application {application}>{components}</application></manifest>"
         )
 

@@ -16,6 +16,7 @@ from rom_builder.findings import Report, Verdict
 from rom_builder.formats.source import FileSource
 from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import load_policies
+from rom_builder.readers.signatures import read_signing_certificates
 from rom_builder.rom.nested import list_names, open_name
 from rom_builder.rom.opening import open_file, open_rom
 from tests.formats.builders import apex
@@ -36,6 +37,7 @@ from tests.kinds import (
     super_image,
     zipped,
 )
+from tests.roms import jar_signature
 
 pytestmark = pytest.mark.judge("mkfs.ext4")
 POLICIES = ("messaging-opt-in", "rom-baseline")
@@ -237,3 +239,18 @@ def test_a_module_opens_alone_and_inside_a_rom(
         for asked in ("/apex/com.android.example", f"{name}{prefix}apex_payload.img!"):
             source = open_name(rom, f"{asked}/etc/hosts")
             assert source.read_at(0, source.size) == CONTENT["etc/hosts"]
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"), [("com.android.apex.cts.shim", True), ("other", False)]
+)
+def test_only_the_test_shim_of_modules_may_have_the_test_key(
+    name: str, frozen: bool, image: bytes, tmp_path: Path
+) -> None:
+    module = apex_module(rsa.generate_private_key(65537, 2048), image, name)
+    with zipfile.ZipFile(BytesIO(module)) as file:
+        entries = {entry: file.read(entry) for entry in file.namelist()}
+    signed = apex.archive({**entries, **jar_signature(entries, "testkey")})
+    rom = open_rom(zipped(tmp_path / "rom.zip", {"system/apex/a.apex": signed}))
+    (found,) = read_signing_certificates(rom, 29)
+    assert (found.known_as is not None, found.frozen) == (True, frozen)

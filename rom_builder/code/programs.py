@@ -19,7 +19,7 @@ from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED
 from rom_builder.formats.odex import MAGIC, parse_odex
 from rom_builder.formats.vdex import parse_vdex
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.readers.packages import Apk
+from rom_builder.readers.packages import HAS_CODE, Apk
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 WORK, WORK_PER_BYTE = 1_000_000, 5
@@ -30,7 +30,6 @@ DEX_ENTRY = re.compile(r"classes\d*\.dex")
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml).
 NAME = 0x01010003
-HAS_CODE = 0x0101000C
 PERSISTENT = 0x0101000D
 ENABLED = 0x0101000E
 EXPORTED = 0x01010010

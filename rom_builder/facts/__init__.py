@@ -185,6 +185,7 @@ class SigningCertificate:
             fingerprint stands for the certificate's).
         known_as: Name under which the key is publicly known, None if it is not.
         digest: Digest of the signature made with it, ``SHA-1`` ...; empty if it made none here.
+        frozen: Whether it signs what has no code and takes no update, so that its key opens nothing.
     """
 
     use: str
@@ -195,6 +196,7 @@ class SigningCertificate:
     known_as: str | None
     digest: str
     location: Location
+    frozen: bool = False
 
 
 Trust = Literal["signed", "unsigned", "invalid", "unverified"]

@@ -20,10 +20,13 @@ RESOURCES = "resources.arsc"
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml): names in a
 # compiled manifest are decoration, the platform reads these.
+SHARED_USER_ID = 0x0101000B
+HAS_CODE = 0x0101000C
 DEBUGGABLE = 0x0101000F
 MIN_SDK_VERSION = 0x0101020C
 TARGET_SDK_VERSION = 0x01010270
 USES_CLEARTEXT_TRAFFIC = 0x010104EC
+RESTRICT_UPDATE_HASH = 0x01010526
 NETWORK_SECURITY_CONFIG = 0x01010527
 
 
@@ -179,6 +182,31 @@ class Apk:
         """The attribute that names the app's network security config, None if it is not set."""
         application = self.application
         return application.attribute(NETWORK_SECURITY_CONFIG) if application else None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the app has no code, lends its rights to nobody, and takes at most one update.
+
+        That update is named by its hash (AOSP, ``restrict-update``, API 24): AOSP's own CTS shims are
+        such. Others with its key could share its user id, which is nothing if it asks for nothing.
+
+        Raises:
+            ImageError: The manifest is damaged.
+        """
+        manifest = self.manifest
+        shared = manifest.attribute(SHARED_USER_ID)
+        lent = shared is not None and (
+            shared.as_string() != self.package
+            or any(child.name.startswith("uses-permission") for child in manifest.children)
+        )
+        restricted = any(
+            element.attribute(RESTRICT_UPDATE_HASH) is not None
+            for element in manifest.children_named("restrict-update")
+        )
+        has_code = self.flag(HAS_CODE) is not False or any(
+            name.endswith(".dex") for name in self.archive.entries
+        )
+        return restricted and not has_code and not lent
 
     def describe(self) -> Package:
         """Return what the manifest says.

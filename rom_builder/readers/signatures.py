@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate
@@ -19,11 +20,14 @@ from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otace
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known
 from rom_builder.readers.packages import Apk, apps
-from rom_builder.rom import Rom
+from rom_builder.rom import Rom, RomFile
 
 OTACERT = "META-INF/com/android/otacert"
 OTACERTS = "/system/etc/security/otacerts.zip"
 MAX_CERTIFICATES_SIZE = 4 << 20
+SHIM_MODULE = "com.android.apex.cts.shim"
+"""The APEX module that apexd updates by hash only, and that may hold nothing but CTS shims
+(``apexd/apex_shim.cpp``)."""
 
 
 def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCertificate]:
@@ -47,9 +51,21 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
                 digest = (
                     "".join(signer.digest_algorithms[:1]) if decides(signer, signers, sdk) else ""
                 )
-                yield fact(use, signer.certificates[0], digest, file.name)
+                found = fact(use, signer.certificates[0], digest, file.name)
+                yield replace(found, frozen=is_frozen(rom, file)) if found.known_as else found
         except ImageError as error:
             note_unread(rom, error, file.name)
+
+
+def is_frozen(rom: Rom, file: RomFile) -> bool:
+    """Say whether an app or module has no code and takes no update but one that it names by hash."""
+    if file.name.endswith(".apk"):
+        try:
+            return Apk(rom, file).is_frozen
+        except ImageError:
+            return False  # whoever reads manifests tells of it
+    module = rom.modules.get(file.name)
+    return module is not None and module.manifest.name == SHIM_MODULE
 
 
 def read_app_signatures(rom: Rom, sdk: int | None) -> Iterator[AppSignature]:

@@ -37,8 +37,10 @@ def weak_signature(case: Case, facts: Facts) -> Iterator[Finding]:
     if case.rom is None or case.rom.weak_signatures != "forbidden":
         return
     certificates = list(facts.of(SigningCertificate))
+    # An app may be signed in several ways with one key, which is one weakness.
+    found = {(c.use, c.location, c.spki_sha256, c.digest): c for c in certificates}
     weak = sorted(
-        (c for c in certificates if c.digest in WEAK_DIGESTS), key=lambda c: (c.use, c.location)
+        (c for c in found.values() if c.digest in WEAK_DIGESTS), key=lambda c: (c.use, c.location)
     )
     sdk = facts.platform.sdk
     unavoidable = sdk is not None and sdk <= ONLY_SHA1_UP_TO
