@@ -67,7 +67,7 @@ class Unit:
         self.ids = DexIds(dex)
         self.classes = DexClasses(self.ids)
         self.operations = OPTIMISED if dex.optimised else OPERATIONS
-        self._work = WORK + WORK_PER_BYTE * len(dex.data)
+        self._work = WORK + WORK_PER_BYTE * dex.size
         self._parsed = 0
 
     def spend(self, work: int) -> None:
@@ -86,9 +86,10 @@ class Unit:
         Raises:
             ImageError: It is damaged, or methods share so much code that it exceeds the file.
         """
-        code = parse_code(self.dex.data, offset, self.operations)
+        dex = self.dex
+        code = parse_code(dex.data, offset, self.operations, compact=dex.compact)
         self._parsed += len(code.units)
-        if self._parsed > len(self.dex.data):
+        if self._parsed > dex.size:
             raise ImageError("its methods have more code than the file can hold", path=self.name)
         return code
 
@@ -187,7 +188,7 @@ class Body:
 
     def place(self, address: int = 0) -> Location:
         """Return where an instruction lies in the ROM."""
-        return Location(self.unit.name, self.code.byte_offset(address))
+        return Location(self.unit.name, self.unit.dex.place + self.code.byte_offset(address))
 
     @property
     def title(self) -> str:
@@ -275,21 +276,27 @@ def vdex_of(rom: Rom, file: RomFile) -> RomFile | None:
 
 
 def _units_of_vdex(rom: Rom, file: RomFile) -> Iterator[Unit]:
-    for name, dex in read_vdex(rom, file):
+    for name, dex in read_vdex(rom, file, code=True):
         try:
             yield Unit(name, dex)
         except ImageError as error:
             raise error.within(name) from error
 
 
-def read_vdex(rom: Rom, file: RomFile) -> Iterator[tuple[str, Dex]]:
+def read_vdex(rom: Rom, file: RomFile, *, code: bool = False) -> Iterator[tuple[str, Dex]]:
     """Yield the DEX files that were taken out of an app, with the names they had in it.
+
+    Args:
+        rom: Where the app lies.
+        file: What was taken out.
+        code: Also read the code, which may have been quickened; otherwise only texts count.
 
     Raises:
         ImageError: They cannot be read, or none is there.
     """
     try:
-        found = parse_vdex(rom.read(file))
+        vdex = parse_vdex(rom.read(file))
+        found = vdex.restored() if code else vdex.files
     except ImageError as error:
         raise error.within(file.name) from error
     if not found:

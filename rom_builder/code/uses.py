@@ -144,7 +144,7 @@ class Uses:
     def _read(self, body: Body, number: int) -> list[int]:
         body.number = number
         unit, data = body.unit, body.unit.dex.data
-        start, size = code_span(data, body.offset)
+        start, size = code_span(data, body.offset, compact=unit.dex.compact)
         self._unspent += size
         if self._unspent > _PORTION:
             unit.spend(self._unspent)

@@ -36,7 +36,7 @@ _ENDIAN_TAG = 0x12345678
 
 _UNREADABLE = {
     b"dey\n": "an optimised DEX (odex)",
-    b"cdex": "a compact DEX",
+    b"cdex": "a compact DEX outside a container",
     b"vdex": "a verified DEX container (vdex)",
     b"oat\n": "compiled code (oat)",
 }
@@ -46,20 +46,41 @@ class Dex:
     """A Dalvik executable; make one with :func:`parse_dex`.
 
     Attributes:
-        data: The whole file.
-        version: Of the format, 35 to 41.
+        data: What the offsets in its tables count from: the whole file, or the data section of a
+            compact one (:mod:`rom_builder.formats.cdex`).
+        head: What the offsets in its header count from: the whole file, or the part of a compact
+            one that holds header and tables.
+        compact: It is a compact one.
+        place: Where its data begin, in bytes from its header.
+        size: Bytes that are its own; compact files share theirs with others.
+        version: Of the format, 35 to 41; 1 of a compact one.
         optimised: It comes from an odex file, whose code has operations of its own.
         strings: Its strings.
     """
 
-    def __init__(self, data: bytes, version: int, string_count: int, strings_offset: int) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        version: int,
+        string_count: int,
+        strings_offset: int,
+        *,
+        head: bytes | None = None,
+        place: int = 0,
+        size: int | None = None,
+    ) -> None:
         self.data = data
+        self.head = data if head is None else head
+        self.compact = head is not None
+        self.place = place
+        self.size = len(data) if size is None else size
         self.version = version
         self.optimised = False
-        self.strings = DexStrings(data, string_count, strings_offset)
+        first = 1 if self.compact else _HEADER_SIZE
+        self.strings = DexStrings(data, self.head, string_count, strings_offset, first)
 
     def find_strings(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
-        """Yield file offset and text of each string that ``pattern`` matches, each once.
+        """Yield offset from the header and text of each string that ``pattern`` matches, each once.
 
         The bytes of all strings are searched in one go and only what matches is decoded.
 
@@ -70,7 +91,8 @@ class Dex:
         Raises:
             ImageError: The string table is damaged.
         """
-        return self.strings.find(pattern)
+        for start, text in self.strings.find(pattern):
+            yield self.place + start, text
 
     def contains(self, pattern: re.Pattern[bytes]) -> bool:
         """Return whether ``pattern`` matches in any string; see :meth:`find_strings`."""
@@ -81,12 +103,20 @@ class DexStrings(Sequence[str]):
     """The strings of a DEX file in the order of their table, decoded on every access.
 
     Reading a string that is damaged, or overlaps another, raises ImageError.
+
+    Args:
+        data: Holds the strings, from offset ``first`` on.
+        head: Holds the table.
+        count: How many they are.
+        table: Offset of the table in ``head``.
     """
 
-    def __init__(self, data: bytes, count: int, table: int) -> None:
+    def __init__(self, data: bytes, head: bytes, count: int, table: int, first: int) -> None:
         self._data = data
+        self._head = head
         self._count = count
         self._table = table
+        self._first = first
 
     def __len__(self) -> int:
         return self._count
@@ -111,7 +141,7 @@ class DexStrings(Sequence[str]):
         return self._decode(*self._item(self._rank(index % self._count)))
 
     def find(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
-        """See :meth:`Dex.find_strings`."""
+        """Yield offset in the data and text of what matches; see :meth:`Dex.find_strings`."""
         starts = self._starts
         if not starts:
             return
@@ -167,13 +197,13 @@ class DexStrings(Sequence[str]):
     def _offsets(self) -> tuple[int, ...]:
         if not self._count:  # the offset of no table means nothing
             return ()
-        return unpack_from(f"<{self._count}I", self._data, self._table)
+        return unpack_from(f"<{self._count}I", self._head, self._table)
 
     @cached_property
     def _starts(self) -> Sequence[int]:
         """Offsets of the strings in ascending order; a well-formed table is so already."""
         ascending = sorted(self._offsets)
-        if ascending and not _HEADER_SIZE <= ascending[0] <= ascending[-1] < len(self._data):
+        if ascending and not self._first <= ascending[0] <= ascending[-1] < len(self._data):
             raise ImageError("a string lies outside the file", offset=self._table)
         return ascending
 

@@ -91,10 +91,11 @@ class DexClasses:
     def __init__(self, ids: DexIds) -> None:
         self.ids = ids
         self._data = ids.dex.data
-        count, offset = unpack_from("<2I", self._data, 0x60)
-        if count and not 0x70 <= offset <= len(self._data) - 32 * count:
+        head = ids.dex.head
+        count, offset = unpack_from("<2I", head, 0x60)
+        if count and not 0x70 <= offset <= len(head) - 32 * count:
             raise ImageError(f"a table of {count} classes does not fit", offset=0x60)
-        self._rows = list(iter_unpack("<8I", self._data[offset : offset + 32 * count]))
+        self._rows = list(iter_unpack("<8I", head[offset : offset + 32 * count]))
 
     @cached_property
     def by_name(self) -> dict[str, ClassDef]:
@@ -157,6 +158,28 @@ class DexClasses:
                     raise ImageError("a class lists the method of another", offset=reader.offset)
                 found.append((index, access, code))
         return found
+
+    def codes(self) -> Iterator[tuple[int, int]]:
+        """Yield index and offset of the code of every method that has some, in file order.
+
+        Raises:
+            ImageError: A class is damaged.
+        """
+        left = len(self.ids.method_owners)
+        for *_, data, _ in self._rows:
+            if not data:
+                continue
+            reader = _Leb128(self._data, data)
+            for count in self._member_counts(reader)[1]:
+                left -= count
+                if left < 0:
+                    raise ImageError("classes list methods of others", offset=data)
+                index = 0
+                numbers = iter(reader.several(3 * count))
+                for step, _, code in zip(numbers, numbers, numbers, strict=True):
+                    index += step
+                    if code:
+                        yield index, code
 
     def static_fields(self, each: ClassDef) -> Iterator[tuple[MemberRef, Constant]]:
         """Yield the static fields of one class with the value they have before ``<clinit>``."""

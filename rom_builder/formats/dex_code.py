@@ -19,6 +19,8 @@ offset  size  field
               (SLEB128; zero or less if a catch-all follows), per handler
               type and unit, unit of the catch-all
 ======  ====  =============================================================
+
+What comes before the code is shorter in a compact file (:mod:`rom_builder.formats.cdex`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.cdex import code_head
 from rom_builder.formats.dex_class import Method
 from rom_builder.formats.dex_ids import parameters, words
 from rom_builder.formats.dex_instructions import (
@@ -64,7 +67,8 @@ class Code:
     """The code of one method.
 
     Attributes:
-        offset: Where it lies in the file, in bytes.
+        offset: Where its item lies in the file (of a compact one: in the data section), in bytes.
+        start: Where its first unit lies there, in bytes.
         registers: How many it uses.
         parameters: How many of them, the last ones, hold its parameters (``this`` included).
         units: The code itself.
@@ -72,6 +76,7 @@ class Code:
     """
 
     offset: int
+    start: int
     registers: int
     parameters: int
     units: tuple[int, ...]
@@ -85,7 +90,7 @@ class Code:
         Raises:
             ImageError: An operation is unknown or cut off.
         """
-        with _placed(self.offset):
+        with _placed(self.start):
             return decode(self.units, self.operations)
 
     def references(self, codes: frozenset[int]) -> Iterator[tuple[int, int, int]]:
@@ -95,7 +100,7 @@ class Code:
             ImageError: An operation is unknown or cut off.
         """
         units = self.units
-        with _placed(self.offset):
+        with _placed(self.start):
             for address, code in addresses(units, self.operations):
                 if code in codes:
                     yield address, code, units[address + 1]
@@ -106,7 +111,7 @@ class Code:
         Raises:
             ImageError: Its table is missing or damaged.
         """
-        with _placed(self.offset):
+        with _placed(self.start):
             return switch_cases(self.units, instruction.target, instruction.address)
 
     def targets(self, instruction: Instruction) -> list[int]:
@@ -118,60 +123,65 @@ class Code:
         return [address for _, address in self.cases(instruction)]
 
     def byte_offset(self, address: int) -> int:
-        """Return the byte offset in the file of a code unit."""
-        return self.offset + 16 + 2 * address
+        """Return the byte offset of a code unit, counted as :attr:`start` is."""
+        return self.start + 2 * address
 
 
 class _placed:  # noqa: N801 - reads as a phrase: with _placed(offset)
-    """Count offsets of errors from the start of the file."""
+    """Count offsets of errors from where those of the code do."""
 
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
+    def __init__(self, start: int) -> None:
+        self._start = start
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ImageError) and error.offset is not None and not error.path:
-            error.offset += self._offset + 16
+            error.offset += self._start
 
 
-def code_span(data: bytes, offset: int) -> tuple[int, int]:
+def code_span(data: bytes, offset: int, *, compact: bool = False) -> tuple[int, int]:
     """Return where the instructions of a code item begin, in bytes, and their units.
 
     Raises:
         ImageError: The code does not fit the file.
     """
-    if offset < 0x70 or offset > len(data) - 16:
+    if compact:
+        size, start = code_head(data, offset)[3], offset + 4
+    elif offset < 0x70 or offset > len(data) - 16:
         raise ImageError("code lies outside the file", offset=offset)
-    (size,) = unpack_from("<I", data, offset + 12)
-    if size > MAX_UNITS or offset + 16 + 2 * size > len(data):
+    else:
+        (size,), start = unpack_from("<I", data, offset + 12), offset + 16
+    if size > MAX_UNITS or start + 2 * size > len(data):
         raise ImageError(f"code of {size} units does not fit", offset=offset)
-    return offset + 16, size
+    return start, size
 
 
-def parse_code(data: bytes, offset: int, operations: Operations = OPERATIONS) -> Code:
+def parse_code(
+    data: bytes, offset: int, operations: Operations = OPERATIONS, *, compact: bool = False
+) -> Code:
     """Read the code item at ``offset``; instructions are decoded when they are asked for.
 
     Raises:
         ImageError: It does not fit the file, or its handlers are damaged.
     """
-    if offset < 0x70 or offset > len(data) - 16:
-        raise ImageError("code lies outside the file", offset=offset)
-    registers, parameter_count, _, tries, _, size = unpack_from("<4H2I", data, offset)
-    end = offset + 16 + 2 * size
-    if size > MAX_UNITS or end > len(data):
-        raise ImageError(f"code of {size} units does not fit", offset=offset)
+    start, size = code_span(data, offset, compact=compact)
+    if compact:
+        registers, parameter_count, tries, _ = code_head(data, offset)
+    else:
+        registers, parameter_count, _, tries = unpack_from("<4H", data, offset)
+    end = start + 2 * size
     if parameter_count > registers:
         raise ImageError(f"{parameter_count} parameters in {registers} registers", offset=offset)
-    units = unpack_from(f"<{size}H", data, offset + 16)
+    units = unpack_from(f"<{size}H", data, start)
     guarded: tuple[Guarded, ...] = ()
     if tries:
-        start = end + 2 * (size & 1)
-        if start + 8 * tries >= len(data):
+        end += -end % 4 if compact else 2 * (size & 1)
+        if end + 8 * tries >= len(data):
             raise ImageError(f"{tries} exception ranges do not fit", offset=offset)
-        guarded = tuple(_guarded(data, start, tries, size))
-    return Code(offset, registers, parameter_count, units, guarded, operations)
+        guarded = tuple(_guarded(data, end, tries, size))
+    return Code(offset, start, registers, parameter_count, units, guarded, operations)
 
 
 def _guarded(data: bytes, start: int, tries: int, size: int) -> Iterable[Guarded]:

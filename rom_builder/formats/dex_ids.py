@@ -105,12 +105,11 @@ class DexIds:
         self._signatures: dict[int, str] = {}
 
     def _table(self, header: int, size: int) -> memoryview:
-        count, offset = unpack_from("<2I", self.dex.data, header)
-        if count and not 0x70 <= offset <= len(self.dex.data) - size * count:
+        head = self.dex.head
+        count, offset = unpack_from("<2I", head, header)
+        if count and not 0x70 <= offset <= len(head) - size * count:
             raise ImageError(f"a table of {count} ids at {offset:#x} does not fit", offset=header)
-        return (
-            memoryview(self.dex.data)[offset : offset + size * count] if count else memoryview(b"")
-        )
+        return memoryview(head)[offset : offset + size * count] if count else memoryview(b"")
 
     @cached_property
     def _type_strings(self) -> tuple[int, ...]:

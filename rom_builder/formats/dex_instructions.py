@@ -273,13 +273,13 @@ def positions(data: bytes, start: int, size: int, steps: Sequence[int]) -> list[
         elif data[at]:
             raise ImageError(f"operation {data[at]:#04x} is unknown or cut off", offset=at)
         else:
-            at += 2 * _table_at(data, at, end) if data[at + 1] else 2
+            at += 2 * table_at(data, at, end) if data[at + 1] else 2
     if at > end:
         raise ImageError("the last operation is cut off", offset=start)
     return found
 
 
-def _table_at(data: bytes, at: int, end: int) -> int:
+def table_at(data: bytes | bytearray, at: int, end: int) -> int:
     """Return the units of the table at an offset, 1 for a nop with something in its unused half.
 
     Raises:
