@@ -118,36 +118,28 @@ def _restore_file(dex: Dex, slots_of: SlotsOf, copy: bytearray) -> None:
         _restore_code(copy, start, size, slots)
 
 
-class _Indexes:
-    """Takes the indexes of one method in turn."""
-
-    def __init__(self, slots: Slots, start: int) -> None:
-        self._indexes = slots.indexes
-        self._places = None if slots.units is None else [start + 2 * u for u in slots.units]
-        self._taken = 0
-
-    def take(self, at: int) -> int:
-        """Return the next one, for the operation at a byte offset."""
-        if self.left == 0 or (self._places and self._places[self._taken] != at):
-            raise ImageError("a quickened operation has no index", offset=at)
-        self._taken += 1
-        return self._indexes[self._taken - 1]
-
-    @property
-    def left(self) -> int:
-        """How many are left."""
-        return len(self._indexes) - self._taken
-
-    def is_for(self, at: int) -> bool:
-        """Say whether the operation 00 at a byte offset has one."""
-        if self._places is None:
-            return bool(self._indexes)
-        return self.left > 0 and self._places[self._taken] == at
-
-
 def _restore_code(data: bytearray, start: int, size: int, slots: Slots) -> None:
-    sizes, quick, indexes = _SIZES, QUICK, _Indexes(slots, start)
-    at, end = start, start + 2 * size
+    end = start + 2 * size
+    if not slots.indexes and data.find(RETURN_VOID_NO_BARRIER, start, end) < 0:
+        return
+    try:
+        at, taken = _put_back(data, start, end, slots)
+    except IndexError:
+        raise ImageError("a quickened operation has no index", offset=start) from None
+    if at != end or taken != len(slots.indexes):
+        raise ImageError("what was replaced does not fit the code", offset=start)
+
+
+def _put_back(data: bytearray, start: int, end: int, slots: Slots) -> tuple[int, int]:
+    """Restore a method; return where its last operation ends and how many indexes it has.
+
+    Raises:
+        ImageError: What was replaced does not fit.
+        IndexError: There are not enough indexes.
+    """
+    sizes, quick, indexes = _SIZES, QUICK, slots.indexes
+    places = None if slots.units is None else [start + 2 * unit for unit in slots.units]
+    at, taken = start, 0
     while at < end:
         code = data[at]
         step = sizes[code]
@@ -159,20 +151,28 @@ def _restore_code(data: bytearray, start: int, size: int, slots: Slots) -> None:
             if code == RETURN_VOID_NO_BARRIER:
                 data[at] = RETURN_VOID
             else:
+                if places is not None and places[taken] != at:
+                    raise ImageError("a quickened operation has no index", offset=at)
                 data[at] = quick[code]
-                pack_into("<H", data, at + 2, indexes.take(at))
+                pack_into("<H", data, at + 2, indexes[taken])
+                taken += 1
             at -= step
         elif code:
             raise ImageError(f"operation {code:#04x} is unknown or cut off", offset=at)
-        elif not indexes.is_for(at) or (register := indexes.take(at)) == NO_INDEX:
+        elif not indexes if places is None else at not in places[taken : taken + 1]:
+            at += 2 * table_at(data, at, end)
+        elif indexes[taken] == NO_INDEX:
+            taken += 1
             at += 2 * table_at(data, at, end)
         else:
-            if register > 0xFF or at + 4 > end or any(data[at : at + 4]):
+            register, kind = indexes[taken], indexes[taken + 1]
+            paired = places is None or places[taken + 1] == at
+            if not paired or register > 0xFF or at + 4 > end or any(data[at : at + 4]):
                 raise ImageError("a check-cast was taken out where there is none", offset=at)
-            pack_into("<BBH", data, at, CHECK_CAST, register, indexes.take(at))
+            pack_into("<BBH", data, at, CHECK_CAST, register, kind)
+            taken += 2
             at += 4
-    if at != end or indexes.left:
-        raise ImageError("what was replaced does not fit the code", offset=start)
+    return at, taken
 
 
 def in_sequence(info: bytes) -> SlotsOf:
@@ -193,7 +193,7 @@ def in_sequence(info: bytes) -> SlotsOf:
         while at < end:
             number, at = _uleb128(info, at)
             numbers.append(number)
-        if at != end or len(numbers) % 2:
+        if at != end or len(numbers) % 2 or max(numbers[1::2], default=0) > NO_INDEX:
             raise ImageError("quickening data do not fit the code", offset=code)
         return Slots(tuple(numbers[1::2]), tuple(numbers[::2]))
 
