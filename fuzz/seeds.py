@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 
 import brotli
 import zstandard
@@ -43,7 +44,9 @@ from tests.formats import (
     test_vbmeta,
 )
 from tests.formats.builders import boot_image, payload, sparse, vbmeta
+from tests.formats.builders.cdex import vdex
 from tests.formats.builders.cpio import archive, entry
+from tests.formats.builders.dex import Class, Method, dex
 from tests.formats.damage import noise
 from tests.signing_material import key, signed_package, signer
 
@@ -66,6 +69,17 @@ LIST = b"4\n3\n0\n0\nerase 2,0,8\nnew 4,0,2,4,5\nzero 2,5,8\n"
 def apk_entry(name: str, inner: str) -> bytes:
     with zipfile.ZipFile(APKS / name) as file:
         return file.read(inner)
+
+
+def vdexes() -> list[bytes]:
+    """Return containers of every layout, their code quickened where it can be."""
+    body = [0x2152, 3, 0x031F, 4, 0x206E, 7, 0x0021, 0x0000, 0x000E]
+    tries = pack("<IHHBBBB", 0, 9, 1, 1, 0x7F, 1, 8) + b"\0"
+    methods = (Method("m", code=body, registers=4, tries=tries, try_count=1), Method("n"))
+    files = [dex([Class(name, methods=methods)]) for name in ("La;", "Lb;")]
+    plain = [vdex(version, files, quick=True) for version in ("006", "010")]
+    compact = [vdex(version, files, as_compact=True, quick=True) for version in ("019", "021")]
+    return [*plain, *compact, vdex("027", files, as_compact=True)]
 
 
 def zipped() -> bytes:
@@ -202,6 +216,7 @@ def made() -> dict[str, list[bytes]]:
         "overlay-config": [test_overlay_config.CONFIG],
         "resource-config": [encode_config("mcc310"), b"\x40\0\0\0" + noise(60)],
         "dex": [apk_entry("messaging.apk", "classes.dex")],
+        "vdex": vdexes(),
         "string-pool": [encode_string_pool(["", "http://example.com/a", "€😀"])],
         "typed-xml": [*xml, b'<a b="1"><!-- c --><d e="&lt;">f</d></a>'],
         "network-security-config": xml,

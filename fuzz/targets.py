@@ -44,6 +44,9 @@ from rom_builder.formats.compression import Codec, decompress, detect_codec
 from rom_builder.formats.cpio import CpioTree
 from rom_builder.formats.default_permissions import parse_default_permissions
 from rom_builder.formats.dex import parse_dex
+from rom_builder.formats.dex_class import DexClasses
+from rom_builder.formats.dex_code import parse_code
+from rom_builder.formats.dex_ids import DexIds
 from rom_builder.formats.edify import parse_edify
 from rom_builder.formats.erofs import open_erofs
 from rom_builder.formats.ext4 import open_ext4
@@ -86,6 +89,7 @@ from rom_builder.formats.tree import NodeKind, Tree
 from rom_builder.formats.typed_xml import from_axml, from_text_xml
 from rom_builder.formats.updater_script import parse_updater_script
 from rom_builder.formats.vbmeta import parse_vbmeta, read_footer, read_vbmeta, verify_vbmeta
+from rom_builder.formats.vdex import parse_vdex
 from rom_builder.formats.x509 import parse_certificate, parse_otacerts
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
@@ -307,6 +311,17 @@ def _(data: bytes) -> None:
 def _(data: bytes) -> None:
     dex = parse_dex(data)
     each((lambda: list(dex.strings), lambda: list(dex.find_strings(URL))))
+
+
+@target("vdex")
+def _(data: bytes) -> None:
+    vdex = parse_vdex(data)
+    for dex in vdex.files:
+        each((lambda dex=dex: list(dex.strings), lambda dex=dex: list(dex.find_strings(URL))))
+    for dex in vdex.restored():
+        for method in DexClasses(DexIds(dex)).methods:
+            code = parse_code(dex.data, method.code_offset, compact=dex.compact)
+            each((lambda code=code: code.instructions,))
 
 
 @target("string-pool")

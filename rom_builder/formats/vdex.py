@@ -71,7 +71,7 @@ class Vdex:
         Raises:
             ImageError: A file is damaged, or what was replaced does not fit its code.
         """
-        if not self.quickening and self.version not in _PLAIN:
+        if not self.quickening:
             return self.files
         return [
             parse_cdex(dex.head, data) if dex.compact else parse_dex(data)

@@ -24,8 +24,6 @@ from rom_builder.policy.load import load_policies
 from rom_builder.policy.profile import Profile
 from rom_builder.readers.packages import Packages
 from rom_builder.rom.opening import open_rom
-from tests.formats.test_vdex import vdex
-from tests.roms import zipped
 
 from .look_alikes import DEX, scope
 
@@ -236,7 +234,7 @@ def test_a_sink_in_a_library_is_not_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("head", "reason"),
-    [(b"cdex001\0", "a compact DEX is not read"), (b"", "not a DEX file")],
+    [(b"cdex001\0", "a compact DEX outside a container is not read"), (b"", "not a DEX file")],
 )
 def test_code_that_is_not_read_is_said_and_never_passes(
     tmp_path: Path, head: bytes, reason: str
@@ -313,42 +311,3 @@ def test_facts_come_in_the_same_order_whatever_the_seed_of_hashes() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(printed) == 1
-
-
-def test_code_that_was_taken_out_of_its_app_is_read_beside_it(tmp_path: Path) -> None:
-    found = []
-    for name in ("inside", "beside"):
-        folder = tmp_path / name / "system" / "app" / "LookAlike"
-        (folder / "oat" / "arm64").mkdir(parents=True)
-        code = (DEX / "gate_after_sink.dex").read_bytes()
-        entries = {"AndroidManifest.xml": (DEX / "AndroidManifest.xml").read_bytes()}
-        if name == "inside":
-            entries["classes.dex"] = code
-        else:
-            (folder / "oat" / "arm64" / "LookAlike.odex").write_bytes(b"\x7fELF")
-            (folder / "oat" / "arm64" / "LookAlike.vdex").write_bytes(vdex("021", [code]))
-        (folder / "LookAlike.apk").write_bytes(zipped(entries))
-        rom = open_rom(tmp_path / name)
-        profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
-        facts = list(read_service_code(rom, Packages(rom), profile, {}))
-        assert not rom.unread
-        found.append([fact for fact in facts if isinstance(fact, ConsentCheck)])
-    inside, beside = found
-    assert inside
-    assert [check.outcome for check in inside] == [check.outcome for check in beside]
-    (path,) = {check.location.path for check in beside}
-    assert path == "system/app/LookAlike/oat/arm64/LookAlike.vdex!/classes.dex"
-
-
-def test_quickened_code_beside_an_app_is_unread_not_guessed(tmp_path: Path) -> None:
-    folder = tmp_path / "system" / "app" / "LookAlike"
-    (folder / "oat" / "arm64").mkdir(parents=True)
-    code = vdex("019", [(DEX / "gate_after_sink.dex").read_bytes()], quickened=bytes(8))
-    (folder / "oat" / "arm64" / "LookAlike.vdex").write_bytes(code)
-    manifest = (DEX / "AndroidManifest.xml").read_bytes()
-    (folder / "LookAlike.apk").write_bytes(zipped({"AndroidManifest.xml": manifest}))
-    rom = open_rom(tmp_path)
-    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
-    facts = list(read_service_code(rom, Packages(rom), profile, {}))
-    assert not [fact for fact in facts if isinstance(fact, ConsentCheck)]
-    assert ["quickened code is not read" in part.reason for part in rom.unread] == [True]

@@ -59,8 +59,13 @@ NAMES = json.loads((RENAMED / "names.json").read_text())
 COMPONENTS = {"": ".LookupService", " boot": ".BootReceiver", " page": "Main"}
 
 
-def report(folder: Path, name: str, dex: Path, components: dict[str, str]) -> Report:
+def report(
+    folder: Path, name: str, dex: Path, components: dict[str, str], container: bytes | None = None
+) -> Report:
+    """Judge a ROM with a look-alike, whose code may have been taken out into a container."""
     manifest = MANIFEST.strip()
+    code = {} if container else {"classes.dex": (dex / f"{name}.dex").read_bytes()}
+    beside = {"/system/app/oat/arm64/LookAlike.vdex": container} if container else {}
     for old, new in components.items():
         manifest = manifest.replace(f'android:name="{old}"', f'android:name="{new}"')
     rom = write_rom(
@@ -74,9 +79,10 @@ def report(folder: Path, name: str, dex: Path, components: dict[str, str]) -> Re
                 {
                     "AndroidManifest.xml": axml(manifest, {}),
                     "res/xml/page.xml": axml(PAGE, {}),
-                    "classes.dex": (dex / f"{name}.dex").read_bytes(),
+                    **code,
                 }
             ),
+            **beside,
         },
     )
     (folder / "profiles").mkdir()

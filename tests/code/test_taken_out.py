@@ -1,0 +1,109 @@
+"""Code that was taken out of its app means the same as inside, however Android rewrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rom_builder.code.reading import read_service_code
+from rom_builder.facts.code import ConsentCheck
+from rom_builder.findings import Location
+from rom_builder.policy.profile import Profile
+from rom_builder.readers.packages import Packages
+from rom_builder.rom import Rom
+from rom_builder.rom.opening import open_rom
+from tests.formats.builders.cdex import vdex
+from tests.formats.builders.dex import Class, Method, dex
+from tests.roms import zipped
+
+from .look_alikes import DEX
+from .test_reading import PROFILE
+from .test_renaming import report, verdicts
+
+VDEX = "system/app/LookAlike/oat/arm64/LookAlike.vdex"
+CODE = (DEX / "gate_after_sink.dex").read_bytes()
+FORMS = {
+    "Android 8.0": vdex("006", [CODE], quick=True),
+    "Android 8.1": vdex("010", [CODE], quick=True),
+    "Android 9": vdex("019", [CODE], as_compact=True, quick=True),
+    "Android 10": vdex("021", [CODE], as_compact=True, quick=True),
+    "Android 10, plain": vdex("021", [CODE]),
+    "Android 12": vdex("027", [CODE], as_compact=True),
+}
+
+OF_NOBODY = dex([Class("Lnobody/A;", methods=(Method("m"),))])
+"""Another file of the app, so that two share their data."""
+
+
+def opened(folder: Path, container: bytes | None) -> Rom:
+    files = folder / "system" / "app" / "LookAlike"
+    (files / "oat" / "arm64").mkdir(parents=True)
+    entries = {"AndroidManifest.xml": (DEX / "AndroidManifest.xml").read_bytes()}
+    if container is None:
+        entries["classes.dex"] = CODE
+    else:
+        (files / "oat" / "arm64" / "LookAlike.odex").write_bytes(b"\x7fELF")
+        (folder / VDEX).write_bytes(container)
+    (files / "LookAlike.apk").write_bytes(zipped(entries))
+    return open_rom(folder)
+
+
+def consent_checks(rom: Rom) -> list[ConsentCheck]:
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    facts = read_service_code(rom, Packages(rom), profile, {})
+    return [fact for fact in facts if isinstance(fact, ConsentCheck)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_says_the_same_and_its_evidence_lies_in_the_container(tmp_path: Path, form: str) -> None:
+    inside = opened(tmp_path / "inside", None)
+    beside = opened(tmp_path / "beside", FORMS[form])
+    plain, other = consent_checks(inside), consent_checks(beside)
+    assert plain
+    assert not beside.unread
+    assert [(c.outcome, c.automatic) for c in plain] == [(c.outcome, c.automatic) for c in other]
+    container = FORMS[form]
+    start = max(container.find(b"dex\n035"), container.find(b"cdex001"))
+    for one, two in zip(plain, other, strict=True):
+        for here, there in zip(places(one), places(two), strict=True):
+            assert there.path == f"{VDEX}!/classes.dex"
+            assert here.offset is not None
+            assert there.offset is not None
+            # const-string, which nothing rewrites, with its operand
+            if CODE[here.offset] == 0x1A:
+                at = start + there.offset
+                assert container[at : at + 4] == CODE[here.offset : here.offset + 4]
+
+
+def places(check: ConsentCheck) -> list[Location]:
+    return [check.location, *(step.location for step in check.steps)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["box_ticked", "choice", "exception_path", "handler_sent", "identifiers", "reflection",
+     "runnable", "switch_asked", "trust_all", "urls"],
+)  # fmt: skip
+def test_verdicts_do_not_hang_on_where_the_code_lies(tmp_path: Path, name: str) -> None:
+    code = (DEX / f"{name}.dex").read_bytes()
+    found = []
+    containers = (None, vdex("021", [OF_NOBODY, code], as_compact=True, quick=True))
+    for number, container in enumerate(containers):
+        (tmp_path / str(number)).mkdir()
+        found.append(report(tmp_path / str(number), name, DEX, {}, container))
+    inside, beside = found
+    assert verdicts(inside) == verdicts(beside)
+    assert beside.unread == ()
+
+
+def test_code_that_cannot_be_restored_is_unread_not_guessed(tmp_path: Path) -> None:
+    whole = bytearray(FORMS["Android 10"])
+    whole[-4:] = b"\xff" * 4
+    rom = opened(tmp_path, bytes(whole))
+    assert consent_checks(rom) == []
+    (part,) = rom.unread
+    assert "quickening data run past their end" in part.reason
+    assert part.path == VDEX
