@@ -35,6 +35,7 @@ from rom_builder.formats.x509 import Certificate, parse_certificate, same_name
 from rom_builder.formats.zip import ZipArchive, ZipEntry
 
 MANIFEST = "META-INF/MANIFEST.MF"
+_FOLDER = "META-INF/"
 MAX_FILE_SIZE = 32 << 20
 """Bytes of a manifest, signature file or CMS that are read."""
 WHOLE = 4 << 20
@@ -50,10 +51,10 @@ SINCE = {("SHA-256", "RSA"): 18, ("SHA-1", "EC"): 18, ("SHA-256", "EC"): 21}
 """First API level that accepts a digest with a kind of key; found out with apksigner 31."""
 
 _BLOCK = re.compile(r"META-INF/[^/]+\.(?:RSA|DSA|EC)", re.IGNORECASE)
-_UNSIGNED = re.compile(
-    r".*/|META-INF/(?:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.IGNORECASE
+_OWN = re.compile(
+    r"META-INF/(?:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.IGNORECASE | re.ASCII
 )
-"""Names of entries that have no digest: folders and the signature itself."""
+"""Names of entries that are the signature itself and have no digest."""
 _SECTION = re.compile(rb"(?:[^\r\n]+(?:\r\n|\n|\r|\Z))+(?:\r\n|\n|\r)*")
 
 _DIGESTS = ("SHA-512", "SHA-384", "SHA-256", "SHA-1", "MD5")
@@ -379,7 +380,7 @@ def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
     """Return which entries are not those of the manifest."""
     faults = [f"{name!r} is there more than once" for name in sorted(archive.repeated)]
     for name, entry in archive.entries.items():
-        if _UNSIGNED.fullmatch(name):
+        if not _needs_digest(name):
             continue
         strongest = _strongest(manifest.sections.get(name, {}), "-digest")
         if strongest is None:
@@ -398,3 +399,10 @@ def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
     missing = manifest.sections.keys() - archive.entries.keys()
     faults += [f"{name!r} was signed and is missing" for name in sorted(missing)]
     return faults
+
+
+def _needs_digest(name: str) -> bool:
+    """Say whether an entry must be in the manifest: Android knows no other spelling of META-INF."""
+    if name.startswith(_FOLDER):
+        return not (name.endswith("/") or _OWN.fullmatch(name))
+    return not name.endswith("/")

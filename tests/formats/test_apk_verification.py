@@ -124,6 +124,8 @@ def battery(ids: dict[str, Identity], folder: Path) -> dict[str, bytes]:
         "v1 only, target 35": v1(rsa, target=35),
         "v1, changed entry": rebuilt(v1(rsa), **{"res/a": b"b"}),
         "v1, new entry": rebuilt(v1(rsa), new=b"b"),
+        "v1, new entry named like a signature file": rebuilt(v1(rsa), **{"META-INF/Sig-x": b"b"}),
+        "v1, new entry in meta-inf": rebuilt(v1(rsa), **{"meta-inf/X.SF": b"b"}),
         "v2 v3 rsa": later,
         "v2 v3 rsa 4096": v2_v3(unsigned, other),
         "v2 v3 ec, several chunks": v2_v3(packed({**files(), "b": bytes(1_200_000)}), ec),
@@ -198,3 +200,10 @@ def test_a_program_before_a_signed_archive_is_noticed(identities: dict[str, Iden
     ours = verdict(after(b"", good), 21, 21, 29)
     assert ours is not None
     assert ours.faults == ()
+
+
+def test_a_file_in_a_folder_of_meta_inf_is_noticed(identities: dict[str, Identity]) -> None:
+    """Stricter than apksigner, which lets anything into META-INF: apps load services from there."""
+    ours = verdict(rebuilt(v1(identities["RSA-2048"]), **{"META-INF/services/x": b"y"}), 24, 24, 29)
+    assert ours is not None
+    assert ours.faults == ("'META-INF/services/x' has no digest in the manifest",)
