@@ -6,19 +6,14 @@ Three steps lead from a key to a file::
     META-INF/X.SF                digest of the whole MANIFEST.MF, or of each of its sections
     META-INF/MANIFEST.MF         digest of every entry
 
-Both text files consist of sections that an empty line ends; a line that starts with a space goes on
-with the one before. Which entries need no digest: AOSP apksig, ``V1SchemeVerifier``.
+Which entries need no digest: AOSP apksig, ``V1SchemeVerifier``.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.apk_signer import ApkSigner, Scheme, signature_fault
@@ -31,6 +26,7 @@ from rom_builder.formats.der import (
     SET,
     DerReader,
 )
+from rom_builder.formats.jar_manifest import HASHES, JarManifest, strongest
 from rom_builder.formats.x509 import Certificate, parse_certificate, same_name
 from rom_builder.formats.zip import ZipArchive, ZipEntry
 
@@ -38,8 +34,6 @@ MANIFEST = "META-INF/MANIFEST.MF"
 _FOLDER = "META-INF/"
 MAX_FILE_SIZE = 32 << 20
 """Bytes of a manifest, signature file or CMS that are read."""
-WHOLE = 4 << 20
-"""Bytes of an entry that is read at once to be hashed."""
 MAX_SIGNERS = 10
 """Signature blocks of one archive that are read, as in the later schemes."""
 
@@ -55,11 +49,6 @@ _OWN = re.compile(
     r"META-INF/(?:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.IGNORECASE | re.ASCII
 )
 """Names of entries that are the signature itself and have no digest."""
-_SECTION = re.compile(rb"(?:[^\r\n]+(?:\r\n|\n|\r|\Z))+(?:\r\n|\n|\r)*")
-
-_DIGESTS = ("SHA-512", "SHA-384", "SHA-256", "SHA-1", "MD5")
-"""Digests of text files, strongest first: of several, Android takes the strongest it knows."""
-_SPELLINGS = {"SHA1": "SHA-1", "SHA": "SHA-1", "SHA256": "SHA-256", "SHA512": "SHA-512"}
 
 _DIGEST_OIDS = {
     bytes.fromhex("2a864886f70d0205"): "MD5",
@@ -85,43 +74,6 @@ class _Signature:
     attributes: bytes | None
 
 
-class _Manifest:
-    """A manifest or signature file, its sections read when they are asked for.
-
-    Raises:
-        ImageError: The main section is damaged; on access, another one is.
-    """
-
-    def __init__(self, data: bytes, path: str) -> None:
-        self.data = data
-        self._path = path
-        first = _SECTION.match(data)
-        self.main_bytes = first[0] if first else b""
-        self._rest = first.end() if first else 0
-        self.main = _section(_unfolded(self.main_bytes, path), path)
-
-    @cached_property
-    def sections(self) -> Mapping[str, Mapping[str, str]]:
-        """Attributes of each section but the main one, by its name."""
-        sections: dict[str, Mapping[str, str]] = {}
-        for text in _unfolded(self.data[self._rest :], self._path).split("\n\n"):
-            if not text or text == "\n":
-                continue
-            attributes = _section(text, self._path)
-            name = attributes.get("name")
-            if name is None or name in sections:
-                what = "has no name" if name is None else f"{name!r} occurs twice"
-                raise ImageError(f"a section {what}", path=self._path)
-            sections[name] = attributes
-        return sections
-
-    @cached_property
-    def section_bytes(self) -> Mapping[str, bytes]:
-        """The bytes of each section but the main one, by its name."""
-        found = _SECTION.finditer(self.data, self._rest)
-        return dict(zip(self.sections, (match[0] for match in found), strict=True))
-
-
 def read_jar_signers(
     archive: ZipArchive,
     *,
@@ -143,15 +95,16 @@ def read_jar_signers(
     Raises:
         ImageError: A part of the signature is damaged.
     """
-    blocks = sorted(name for name in archive.entries if _BLOCK.fullmatch(name))
+    own = [name for name in archive.entries if name[: len(_FOLDER)].upper() == _FOLDER]
+    blocks = sorted(name for name in own if _BLOCK.fullmatch(name))
     if not blocks:
         return ()
     if len(blocks) > MAX_SIGNERS:
         raise ImageError(f"{len(blocks)} JAR signatures, at most {MAX_SIGNERS} are read")
-    by_upper = {name.upper(): entry for name, entry in archive.entries.items()}
+    by_upper = {name.upper(): archive.entries[name] for name in own}
     manifest = None
     if MANIFEST in archive.entries:
-        manifest = _Manifest(_content(archive, archive.entries[MANIFEST]), MANIFEST)
+        manifest = JarManifest(_content(archive, archive.entries[MANIFEST]), MANIFEST)
     entry_faults = _entry_faults(archive, manifest) if verify and manifest else []
     signers: list[ApkSigner] = []
     for block in blocks:
@@ -165,7 +118,7 @@ def read_jar_signers(
         else:
             text = _content(archive, signature_file)
             if manifest is not None:
-                parsed = _Manifest(text, signature_file.name)
+                parsed = JarManifest(text, signature_file.name)
                 faults += _manifest_faults(parsed, signature_file.name, manifest, verify=verify)
                 faults += _stripped(parsed, present)
         signers += _block_signers(archive, block, text, faults, verify=verify, min_sdk=min_sdk)
@@ -259,7 +212,7 @@ def _signature_fault(signature: _Signature, text: bytes) -> str | None:
         attributes = _attributes(signed)
         if _CONTENT_TYPE not in attributes:
             return "the signed attributes lack a content type"
-        if attributes.get(_MESSAGE_DIGEST) != _digest(signature.digest, text):
+        if attributes.get(_MESSAGE_DIGEST) != HASHES[signature.digest](text).digest():
             return "the signed attributes hold another digest of the signature file"
     return signature_fault(
         signature.certificate.spki, signature.digest, signature.signature, signed
@@ -293,80 +246,30 @@ def _attributes(encoded: bytes) -> dict[bytes, bytes]:
     return attributes
 
 
-def _unfolded(data: bytes, path: str) -> str:
-    """Return the text with one kind of line end, and each line that goes on joined to the one before.
-
-    Raises:
-        ImageError: A line that goes on follows an empty one.
-    """
-    # Before decoding, as lines are folded in the middle of characters, too.
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if b"\n\n " in data or data.startswith(b" "):
-        raise ImageError("a line that goes on follows an empty one", path=path)
-    return data.replace(b"\n ", b"").decode(errors="replace")
-
-
-def _section(text: str, path: str) -> dict[str, str]:
-    """Return the attributes of one section by their names in lower case."""
-    attributes: dict[str, str] = {}
-    for line in text.split("\n"):
-        name, colon, value = line.partition(": ")
-        if colon:
-            attributes[name.lower()] = value
-        elif line:
-            raise ImageError(f"a line without a colon: {line[:60]!r}", path=path)
-    return attributes
-
-
-def _strongest(attributes: Mapping[str, str], suffix: str) -> tuple[str, bytes] | None:
-    """Return the strongest digest among ``<algorithm>-<suffix>`` attributes."""
-    found = {}
-    for name, value in attributes.items():
-        if name.endswith(suffix):
-            algorithm = name[: -len(suffix)].upper()
-            found[_SPELLINGS.get(algorithm, algorithm)] = value
-    for algorithm in _DIGESTS:
-        if algorithm in found:
-            try:
-                return algorithm, base64.b64decode(found[algorithm], validate=True)
-            except (binascii.Error, ValueError):
-                return algorithm, b""
-    return None
-
-
-def _digest(algorithm: str, data: bytes) -> bytes:
-    return hashlib.new(algorithm.replace("-", ""), data, usedforsecurity=False).digest()
-
-
-def _matches(attributes: Mapping[str, str], suffix: str, data: bytes) -> bool:
-    strongest = _strongest(attributes, suffix)
-    return strongest is not None and _digest(strongest[0], data) == strongest[1]
-
-
 def _manifest_faults(
-    signed: _Manifest, path: str, manifest: _Manifest, *, verify: bool
+    signed: JarManifest, path: str, manifest: JarManifest, *, verify: bool
 ) -> list[str]:
     """Return why a signature file does not vouch for the manifest."""
     faults = []
-    if not _matches(signed.main, "-digest-manifest", manifest.data):
-        wrong = [
-            name
-            for name, data in manifest.section_bytes.items()
-            if not _matches(signed.sections.get(name, {}), "-digest", data)
-        ]
-        main = "-digest-manifest-main-attributes"
-        if _strongest(signed.main, main) and not _matches(signed.main, main, manifest.main_bytes):
+    whole = strongest(signed.main, "-digest-manifest")
+    if whole is None or not whole.is_of(manifest.data):
+        wrong = []
+        for name, data in manifest.section_bytes.items():
+            digest = signed.digests.get(name)
+            if digest is None or not digest.is_of(data):
+                wrong.append(name)
+        main = strongest(signed.main, "-digest-manifest-main-attributes")
+        if main is not None and not main.is_of(manifest.main_bytes):
             faults.append(f"{path} has another digest of the manifest's main attributes")
-        if wrong or not manifest.sections:
+        if wrong or not manifest.digests:
             more = f", nor of {len(wrong)} of its sections (first: {wrong[0]!r})" if wrong else ""
             faults.append(f"{path} has no right digest of the manifest{more}")
-    elif verify and (unnamed := manifest.sections.keys() - signed.sections.keys()):
+    elif verify and (unnamed := manifest.names - signed.names):
         faults.append(f"{path} does not name {len(unnamed)} entries (first: {min(unnamed)!r})")
     return faults
 
 
-def _stripped(signed: _Manifest, present: Collection[Scheme] | None) -> Iterator[str]:
+def _stripped(signed: JarManifest, present: Collection[Scheme] | None) -> Iterator[str]:
     """Yield the schemes that a signature file announces and that are absent."""
     if present is None:
         return
@@ -376,27 +279,20 @@ def _stripped(signed: _Manifest, present: Collection[Scheme] | None) -> Iterator
             yield f"a {scheme} signature was there and is missing"
 
 
-def _entry_faults(archive: ZipArchive, manifest: _Manifest) -> list[str]:
+def _entry_faults(archive: ZipArchive, manifest: JarManifest) -> list[str]:
     """Return which entries are not those of the manifest."""
+    wanted = manifest.digests
+    signed = [entry for name, entry in archive.entries.items() if _needs_digest(name)]
+    told = [(entry, digest) for entry in signed if (digest := wanted.get(entry.name))]
+    found = archive.digests((entry, HASHES[digest.algorithm]) for entry, digest in told)
+    wrong = {entry.name for entry, digest in told if not digest.matches(found[entry.name])}
     faults = [f"{name!r} is there more than once" for name in sorted(archive.repeated)]
-    for name, entry in archive.entries.items():
-        if not _needs_digest(name):
-            continue
-        strongest = _strongest(manifest.sections.get(name, {}), "-digest")
-        if strongest is None:
-            faults.append(f"{name!r} has no digest in the manifest")
-            continue
-        algorithm, wanted = strongest
-        if entry.size <= WHOLE:
-            digest = _digest(algorithm, archive.read(entry))
-        else:
-            hasher = hashlib.new(algorithm.replace("-", ""), usedforsecurity=False)
-            for piece in archive.stream(entry):
-                hasher.update(piece)
-            digest = hasher.digest()
-        if digest != wanted:
-            faults.append(f"{name!r} is not the file that was signed")
-    missing = manifest.sections.keys() - archive.entries.keys()
+    for entry in signed:
+        if not wanted.get(entry.name):
+            faults.append(f"{entry.name!r} has no digest in the manifest")
+        elif entry.name in wrong:
+            faults.append(f"{entry.name!r} is not the file that was signed")
+    missing = manifest.names - archive.entries.keys()
     faults += [f"{name!r} was signed and is missing" for name in sorted(missing)]
     return faults
 

@@ -24,6 +24,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.der import BIT_STRING, CONTEXT_0, OID, SEQUENCE, SET, DerReader
@@ -32,6 +33,8 @@ from rom_builder.formats.zip import ZipArchive
 
 MAX_CERTIFICATE_SIZE = 1 << 20
 """Bytes of a certificate file that are read; real ones have one to four thousand."""
+_REMEMBERED_SIZE = 8 << 10
+"""Bytes of a certificate whose facts are kept for when it is met again: a ROM has few signers."""
 
 _PEM = re.compile(
     rb"-----BEGIN (?:X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END (?:X509 )?CERTIFICATE-----"
@@ -150,6 +153,10 @@ def parse_certificate(data: bytes) -> Certificate:
         ImageError: Not a certificate, or damaged.
     """
     der = data if data[:1] == b"\x30" else _from_pem(data)
+    return _known(der) if len(der) <= _REMEMBERED_SIZE else _parse(der)
+
+
+def _parse(der: bytes) -> Certificate:
     whole = DerReader(der)
     fields = whole.inside(SEQUENCE, "a certificate")
     whole.finish("a certificate")
@@ -181,6 +188,9 @@ def parse_certificate(data: bytes) -> Certificate:
         exponent=exponent,
         signature_digest=_SIGNATURE_DIGESTS.get(signature, signature),
     )
+
+
+_known = lru_cache(maxsize=256)(_parse)
 
 
 def parse_certificates(data: bytes) -> list[Certificate]:

@@ -10,6 +10,7 @@ Layout (all little-endian; APPNOTE.TXT 6.3.9, sections 4.3.7 to 4.3.16)::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import NamedTuple, Protocol
 
@@ -144,6 +145,22 @@ class EndRecord(NamedTuple):
     comment: bytes
 
 
+class Directory(NamedTuple):
+    """All that is known of an archive before its data is read.
+
+    Attributes:
+        end: Where things lie.
+        entries: Entries by name, in the order of the central directory; of duplicates the first.
+        repeated: Names that occur more than once.
+        oddities: What was found that a package must not have.
+    """
+
+    end: EndRecord
+    entries: Mapping[str, ZipEntry]
+    repeated: frozenset[str]
+    oddities: tuple[str, ...] = ()
+
+
 def read_end(source: Source, note: Note) -> EndRecord:
     """Find the last end record of an archive, as Android does, with its zip64 companion.
 
@@ -216,12 +233,17 @@ def read_directory(
     directory = source.read_at(end.directory_offset, end.directory_size)
     entries: dict[str, ZipEntry] = {}
     repeated: set[str] = set()
-    unpack, header_size = CENTRAL_HEADER.unpack_from, CENTRAL_HEADER.size
+    unpack, header_size, size_of_all = (
+        CENTRAL_HEADER.unpack_from,
+        CENTRAL_HEADER.size,
+        len(directory),
+    )
+    new = tuple.__new__
     position = 0
     for index in range(end.entry_count):
         here = end.directory_offset + position
         start = position + header_size
-        if start > len(directory):
+        if start > size_of_all:
             message = f"the central directory ends after {index} of {end.entry_count} entries"
             raise ImageError(message, offset=here)
         (
@@ -230,7 +252,7 @@ def read_directory(
         ) = unpack(directory, position)  # fmt: skip
         name_end = start + name_size
         position = name_end + extra_size + comment_size
-        if magic != CENTRAL_MAGIC or position > len(directory):
+        if magic != CENTRAL_MAGIC or position > size_of_all:
             raise ImageError(f"entry {index} of the central directory is damaged", offset=here)
         try:
             name = directory[start:name_end].decode()
@@ -240,8 +262,10 @@ def read_directory(
         if size == U32_MAX or packed == U32_MAX or offset == U32_MAX:
             extra = directory[name_end : name_end + extra_size]
             size, packed, offset = _widen(name, size, packed, offset, extra, here)
-        entry = ZipEntry(
-            name, method, flags, crc, packed, size, offset, date_time, attributes, made_by >> 8
+        # Past the constructor of the named tuple, which takes twice as long.
+        entry = new(
+            ZipEntry,
+            (name, method, flags, crc, packed, size, offset, date_time, attributes, made_by >> 8),
         )
         if flags & _ENCRYPTED or (method != DEFLATED and (method or packed != size)):
             _note_unusual(entry, note, here)
@@ -253,7 +277,7 @@ def read_directory(
             repeated.add(name)
         else:
             entries[name] = entry
-    if position != len(directory):
+    if position != size_of_all:
         note("", "bytes follow the last entry of the central directory", end.directory_offset)
     return entries, frozenset(repeated)
 
