@@ -142,6 +142,7 @@ def apps(folder: Path, *, verify: bool = False) -> Work:
 
     def work() -> str:
         packages = Packages(rom)
+        judged = read_app_signatures(rom, read_platform(rom).sdk) if verify else iter(())
         overlays = len(Overlays(rom, packages).all)
         values = 0
         for file, _ in packages.described:
@@ -149,10 +150,10 @@ def apps(folder: Path, *, verify: bool = False) -> Work:
             if RESOURCES in apk.archive.entries:
                 values += read_values(apk.read(RESOURCES))
         signers = len(list(read_signing_certificates(rom, None)))
-        judged = list(read_app_signatures(rom, read_platform(rom).sdk)) if verify else []
+        held = sum(not signature.faults for signature in judged)
         return (
             f"{len(packages.described)} apps, {overlays} overlays, {values} values, "
-            f"{signers} certificates, {sum(not s.faults for s in judged)} signatures hold, "
+            f"{signers} certificates, {held} signatures hold, "
             f"{len(rom.unread)} parts unread"
         )
 

@@ -152,6 +152,9 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
     for part in (*missing_parts(rom), *without_system(rom)):
         rom.note_unread(ImageError(part.reason), part.path)
     packages = Packages(rom)
+    platform = read_platform(rom)
+    wants_signatures = policies.rom is not None and policies.rom.app_signatures == "required"
+    signatures = read_app_signatures(rom, platform.sdk) if wants_signatures else ()  # starts now
     facts = [package for _, package in packages.described]
     readings: list[Reading | NetworkSecurity | Notice] = []
     watches = []
@@ -163,7 +166,6 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         demanded = service.transport.hosts if service.transport else None
         hosts = (*profile.hosts, *(demanded or ()))
         watches.append(watch(profile, hosts, rom, packages))
-    platform = read_platform(rom)
     return Facts(
         platform=platform,
         facts=(
@@ -176,6 +178,7 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
             *read_signing_certificates(rom, platform.sdk),
             *read_avb_keys(rom),
             *read_verified_boot(rom),
+            *signatures,
             *read_hygiene(rom, packages, policies, platform.sdk),
         ),
         present=present,
@@ -190,8 +193,6 @@ def read_hygiene(
     rom: Rom, packages: Packages, policies: Policies, sdk: int | None
 ) -> Iterator[Fact]:
     """Yield what only some policies ask about, if one does."""
-    if policies.rom and policies.rom.app_signatures == "required":
-        yield from read_app_signatures(rom, sdk)
     reference = read_reference(policies, sdk)
     if reference is not None:
         yield reference

@@ -98,7 +98,7 @@ def _of_file(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endp
                 own = file.name in each.own
                 yield from _unique(each, file.name, own, _texts(rom.read(file), each, own))
             return
-        archive = ZipArchive(source, lenient=True)
+        archive = rom.archives.open(file.node, source)
     except ImageError as error:
         rom.note_unread(error, file.name)
         return

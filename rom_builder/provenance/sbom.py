@@ -11,7 +11,6 @@ from rom_builder import __version__
 from rom_builder.errors import ImageError
 from rom_builder.formats.apk_signature import read_signers
 from rom_builder.formats.source import Source
-from rom_builder.formats.zip import ZipArchive
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.readers.packages import Apk, apps
 from rom_builder.reports.text import printable
@@ -143,7 +142,8 @@ def signers(rom: Rom, file: RomFile) -> dict[str, str]:
     """Return the fingerprints of the certificates that an app names, each once."""
     try:
         source = rom.open(file)
-        found = [s.certificates[0] for s in read_signers(ZipArchive(source, lenient=True), source)]
+        archive = rom.archives.open(file.node, source)
+        found = [signer.certificates[0] for signer in read_signers(archive, source)]
     except ImageError as error:
         rom.note_unread(error, file.name)
         return {}

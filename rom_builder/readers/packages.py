@@ -12,7 +12,6 @@ from rom_builder.formats.arsc import ResourceTable, ResourceValue, parse_arsc
 from rom_builder.formats.axml import Attribute, Element, parse_axml
 from rom_builder.formats.overlay_apk import TARGET_PACKAGE
 from rom_builder.formats.tree import NodeKind
-from rom_builder.formats.zip import ZipArchive
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 MANIFEST = "AndroidManifest.xml"
@@ -41,7 +40,7 @@ class Apk:
         self.file = file
         self.source = rom.open(file)
         try:
-            self.archive = ZipArchive(self.source, lenient=True)
+            self.archive = rom.archives.open(file.node, self.source)
         except ImageError as error:
             raise error.within(file.name) from error
 
@@ -244,6 +243,12 @@ def apps(rom: Rom) -> Iterator[RomFile]:
     yield from links.values()
 
 
+def described_before(rom: Rom, file: RomFile) -> Package | None:
+    """Return what the manifest of an app says if it was read before, else None."""
+    node, package = rom.packages.get(id(file.node), (None, None))
+    return package if node is file.node else None
+
+
 class Packages:
     """The apps of a ROM by package name; each manifest is read once.
 
@@ -255,8 +260,8 @@ class Packages:
         self.described: list[tuple[RomFile, Package]] = []
         for file in apps(rom):
             try:
-                node, package = rom.packages.get(id(file.node), (None, None))
-                if package is None or node is not file.node:
+                package = described_before(rom, file)
+                if package is None:
                     package = Apk(rom, file).describe()
                     rom.packages[id(file.node)] = file.node, package
                 self.described.append((file, package))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 
 from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate
@@ -17,9 +21,8 @@ from rom_builder.formats.apk_signature import (
     verify_apk,
 )
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
-from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known
-from rom_builder.readers.packages import Apk, apps
+from rom_builder.readers.packages import Apk, apps, described_before
 from rom_builder.rom import Rom, RomFile
 
 OTACERT = "META-INF/com/android/otacert"
@@ -28,6 +31,8 @@ MAX_CERTIFICATES_SIZE = 4 << 20
 SHIM_MODULE = "com.android.apex.cts.shim"
 """The APEX module that apexd updates by hash only, and that may hold nothing but CTS shims
 (``apexd/apex_shim.cpp``)."""
+MAX_WORKERS = 8
+"""Apps whose signatures are verified at once; each takes a few MiB."""
 
 
 def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCertificate]:
@@ -46,7 +51,7 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
         use = "apex" if file.name.endswith(("apex", "capex")) else "apk"
         try:
             source = rom.open(file)
-            signers = read_signers(ZipArchive(source, lenient=True), source)
+            signers = read_signers(rom.archives.open(file.node, source), source)
             for signer in signers:
                 digest = (
                     "".join(signer.digest_algorithms[:1]) if decides(signer, signers, sdk) else ""
@@ -69,24 +74,51 @@ def is_frozen(rom: Rom, file: RomFile) -> bool:
 
 
 def read_app_signatures(rom: Rom, sdk: int | None) -> Iterator[AppSignature]:
-    """Yield what the platform makes of each app's and module's signatures; all content is hashed.
+    """Start to verify each app's and module's signatures; return what the platform makes of them.
+
+    All content is hashed, of several apps at once and while the caller does something else: to inflate
+    and to hash leaves the interpreter to other threads. An interrupt does not wait for them.
 
     Args:
         rom: The ROM.
         sdk: Its API level; None if it is not known: then all platforms from 24 on have to accept
             an app.
     """
+    files = {file.name: file for file in (*apps(rom), *rom.with_suffix(".apex", ".capex"))}
+    judged: dict[str, Future[AppSignature]] = {name: Future() for name in files}
+    # Taken from its end: the largest first, so that none is left alone at the end.
+    waiting = sorted(files.values(), key=lambda file: file.node.size)
+
+    def run() -> None:
+        while waiting:
+            with suppress(IndexError):
+                file = waiting.pop()
+                try:
+                    judged[file.name].set_result(_app_signature(rom, file, sdk))
+                except BaseException as error:
+                    judged[file.name].set_exception(error)
+
+    for _ in range(min(len(files), os.cpu_count() or 1, MAX_WORKERS)):
+        Thread(target=run, daemon=True).start()
+    return _in_order(rom, judged)
+
+
+def _in_order(rom: Rom, judged: Mapping[str, Future[AppSignature]]) -> Iterator[AppSignature]:
+    for number, signature in enumerate(judged.values()):
+        rom.step("verifying signatures", number, len(judged))
+        yield signature.result()
+
+
+def _app_signature(rom: Rom, file: RomFile, sdk: int | None) -> AppSignature:
     low, high = (SCHEME_SINCE["v2"], NEWEST) if sdk is None else (sdk, sdk)
-    for file in (*apps(rom), *rom.with_suffix(".apex", ".capex")):
-        try:
-            apk = Apk(rom, file)
-            verdict = verify_apk(
-                apk.archive, apk.source, min_sdk=low, max_sdk=high, target_sdk=apk.target_sdk
-            )
-            schemes, faults = verdict.schemes, verdict.faults
-        except ImageError as error:
-            schemes, faults = (), (f"it cannot be read: {error.message}",)
-        yield AppSignature(schemes, faults, Location(file.name))
+    try:
+        apk = Apk(rom, file)
+        target = (described_before(rom, file) or apk).target_sdk
+        verdict = verify_apk(apk.archive, apk.source, min_sdk=low, max_sdk=high, target_sdk=target)
+        schemes, faults = verdict.schemes, verdict.faults
+    except ImageError as error:
+        schemes, faults = (), (f"it cannot be read: {error.message}",)
+    return AppSignature(schemes, faults, Location(file.name))
 
 
 def read_update_certificates(rom: Rom) -> Iterator[SigningCertificate]:

@@ -23,6 +23,7 @@ from rom_builder.formats.edited_tree import EditedTree
 from rom_builder.formats.source import FileSource, Source
 from rom_builder.formats.tree import Node, NodeKind, Tree, Unread
 from rom_builder.formats.updater_script import UpdaterScript
+from rom_builder.rom.archives import Archives
 from rom_builder.rom.containers import Contents, Partition
 from rom_builder.rom.placement import Place, nowhere
 
@@ -94,6 +95,7 @@ class Rom:
 
     Attributes:
         modules: The APEX modules by the name of their file, a compressed one as what is inside it.
+        archives: What is known of the archives it holds; ROMs that differ by edits share it.
         packages: What the manifests of apps say, as far as they were read, by the identity of their
             node, which is given too; ROMs that differ by edits share it.
     """
@@ -111,6 +113,7 @@ class Rom:
         self.kind = kind
         self.step = step
         self.modules: dict[str, Apex] = {}
+        self.archives = Archives()
         self.packages: dict[int, tuple[Node, Package]] = {}
         self.mounts = list(mounts)
         self.script = script
@@ -215,6 +218,7 @@ class Rom:
         ]
         edited = Rom(self.path, self.kind, mounts, self.script, self.contents, self.step)
         edited.modules = dict(self.modules)
+        edited.archives = self.archives
         edited.packages = self.packages
         return edited
 
