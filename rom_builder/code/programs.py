@@ -25,6 +25,10 @@ WORK, WORK_PER_BYTE = 1_000_000, 5
 """Instructions, and values held at them, that are looked at in one DEX file: so many, and so many for
 each of its bytes. Real ones take about half a step a byte."""
 
+INSTRUCTION_SETS = ("arm64", "arm", "x86_64", "x86", "riscv64", "mips64", "mips")
+"""Folders of what is compiled ahead (art/libartbase/arch/instruction_set.cc)."""
+NO_CODE = "holds no code, and its app neither"
+
 DEX_ENTRY = re.compile(r"classes\d*\.dex")
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml).
@@ -259,27 +263,27 @@ def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
 def vdex_of(rom: Rom, file: RomFile) -> RomFile | None:
     """Return the file beside an app or jar that holds the code taken out of it, if there is one.
 
-    It lies in ``oat/<instruction set>``; those of the boot class path may begin with ``boot-``.
+    It lies in ``oat/<instruction set>``; those of the boot class path begin with ``boot-`` and lie
+    beside the jar or in ``<instruction set>``. All instruction sets have the same code.
     """
     folder, _, name = file.name.rpartition("/")
     stem = name.rpartition(".")[0]
-    wanted = (f"{stem}.vdex", f"boot-{stem}.vdex")
-    found = (
-        other
-        for path, other in sorted(rom.by_name.items())
-        if path.endswith(wanted)
-        and path.startswith(f"{folder}/")
-        and path.rpartition("/")[2] in wanted
-    )
-    return next(found, None)
+    places = [f"boot-{stem}.vdex"]
+    for instructions in INSTRUCTION_SETS:
+        places += [f"oat/{instructions}/{stem}.vdex", f"{instructions}/boot-{stem}.vdex"]
+    found = (rom.by_name.get(f"{folder}/{place}" if folder else place) for place in places)
+    return next((each for each in found if each is not None), None)
 
 
 def _units_of_vdex(rom: Rom, file: RomFile) -> Iterator[Unit]:
+    name = ""
     for name, dex in read_vdex(rom, file, code=True):
         try:
             yield Unit(name, dex)
         except ImageError as error:
             raise error.within(name) from error
+    if not name:
+        raise ImageError(NO_CODE, path=file.name)
 
 
 def read_vdex(rom: Rom, file: RomFile, *, code: bool = False) -> Iterator[tuple[str, Dex]]:
@@ -291,15 +295,13 @@ def read_vdex(rom: Rom, file: RomFile, *, code: bool = False) -> Iterator[tuple[
         code: Also read the code, which may have been quickened; otherwise only texts count.
 
     Raises:
-        ImageError: They cannot be read, or none is there.
+        ImageError: They cannot be read.
     """
     try:
         vdex = parse_vdex(rom.read(file))
         found = vdex.restored() if code else vdex.files
     except ImageError as error:
         raise error.within(file.name) from error
-    if not found:
-        raise ImageError("holds no code, and its app neither", path=file.name)
     for number, dex in enumerate(found, 1):
         yield f"{file.name}!/classes{number if number > 1 else ''}.dex", dex
 

@@ -188,12 +188,19 @@ def in_sequence(info: bytes) -> SlotsOf:
         end = at + 4 + size
         if end > len(info) or size > 8 * units:
             raise ImageError("quickening data do not fit the code", offset=code)
-        at += 4
         numbers: list[int] = []
-        while at < end:
-            number, at = _uleb128(info, at)
-            numbers.append(number)
-        if at != end or len(numbers) % 2 or max(numbers[1::2], default=0) > NO_INDEX:
+        value = shift = 0
+        for byte in info[at + 4 : end]:
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                numbers.append(value)
+                value = shift = 0
+            elif shift < 28:
+                shift += 7
+            else:
+                raise ImageError("a number of more than five bytes", offset=code)
+        at = end
+        if shift or len(numbers) % 2 or max(numbers[1::2], default=0) > NO_INDEX:
             raise ImageError("quickening data do not fit the code", offset=code)
         return Slots(tuple(numbers[1::2]), tuple(numbers[::2]))
 

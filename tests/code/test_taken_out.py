@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.code.reading import read_service_code
 from rom_builder.facts.code import ConsentCheck
 from rom_builder.findings import Location
@@ -107,3 +108,36 @@ def test_code_that_cannot_be_restored_is_unread_not_guessed(tmp_path: Path) -> N
     (part,) = rom.unread
     assert "quickening data run past their end" in part.reason
     assert part.path == VDEX
+
+
+@pytest.mark.parametrize("version", ["010", "021"])
+def test_addresses_of_a_service_are_found_in_code_that_another_app_had(
+    tmp_path: Path, version: str
+) -> None:
+    url = "http://api.example.com/v1"
+    texts = (url, "http://elsewhere.example.org/")
+    method = Method("m", code=lambda ids: [0x001A, ids(url), 0x000E], texts=texts)
+    other = dex([Class("Lother/A;", methods=(method,))])
+    container = vdex(version, [OF_NOBODY, other], as_compact=version == "021", quick=True)
+    rom = opened(tmp_path, container)
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    somebody = profile.model_copy(update={"packages": ("com.example.other",), "code_files": ()})
+    watched = watch(somebody, somebody.hosts, rom, Packages(rom))
+    (found,) = read_endpoints(rom, [watched])
+    assert (found.url, found.own) == (url, False)
+    assert found.location.path == f"{VDEX}!/classes2.dex"
+    start = container.rindex(b"cdex001" if version == "021" else b"dex\n035")
+    assert found.location.offset is not None
+    assert container[start + found.location.offset + 1 :].startswith(url.encode())
+    assert not rom.unread
+
+
+def test_an_app_without_any_code_is_unread_only_if_it_is_the_service(tmp_path: Path) -> None:
+    rom = opened(tmp_path, b"vdex021\0" + b"000\0" + bytes(16))
+    profile = Profile.model_validate_json(json.dumps(yaml.safe_load(PROFILE)))
+    somebody = profile.model_copy(update={"packages": ("com.example.other",), "code_files": ()})
+    packages = Packages(rom)
+    assert list(read_endpoints(rom, [watch(somebody, somebody.hosts, rom, packages)])) == []
+    assert not rom.unread
+    assert list(read_endpoints(rom, [watch(profile, profile.hosts, rom, packages)])) == []
+    assert [part.reason for part in rom.unread] == ["holds no code, and its app neither"]
