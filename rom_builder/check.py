@@ -166,14 +166,15 @@ def read_facts(rom: Rom, policies: Policies, today: date) -> Facts:
         demanded = service.transport.hosts if service.transport else None
         hosts = (*profile.hosts, *(demanded or ()))
         watches.append(watch(profile, hosts, rom, packages))
+    profiles = [profile for _, profile in policies.services]
     return Facts(
         platform=platform,
         facts=(
             *facts,
             *readings,
             *read_code(rom, packages, policies),
-            *read_platform_grants(rom, packages, [profile for _, profile in policies.services]),
-            *read_overlay_faults(rom, packages, [profile for _, profile in policies.services]),
+            *read_platform_grants(rom, packages, profiles, platform.sdk),
+            *read_overlay_faults(rom, packages, profiles),
             *read_endpoints(rom, watches),
             *read_signing_certificates(rom, platform.sdk),
             *read_avb_keys(rom),

@@ -7,22 +7,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rom_builder.check import read_switch
 from rom_builder.edits import AppEdit, Change, Edit, FileData, Obstacle, RamdiskEdit
 from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.facts import Value
 from rom_builder.formats.device_path import ancestors
+from rom_builder.formats.system_config import ENFORCED, PRIVILEGED_SINCE
 from rom_builder.formats.tree import NodeKind
 from rom_builder.mechanisms import MECHANISMS
 from rom_builder.mechanisms.default_permissions import ASKED
 from rom_builder.mechanisms.platform_exemption import LIMITED
 from rom_builder.mechanisms.privileged_permission import DENIED
+from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.load import Policies
 from rom_builder.policy.models import ServicePolicy
 from rom_builder.policy.profile import Binding, Profile
 from rom_builder.readers.packages import Packages
+from rom_builder.readers.platform_grants import not_listed
 from rom_builder.readers.sysconfig import read_system_config
 from rom_builder.rom import Rom
+from rom_builder.rules.readings import effective
 from rom_builder.templates import render_device_file
+
+SHOWN = "preference-xml"
+"""The mechanism of boxes that users see ticked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,8 @@ def plan(
                 why = f"{profile.id}: configuration that follows from the policy"
                 add(rom, edits, Edit(path, new, why))
         edited = rom.with_edits(edits.values())
+        obstacles += unwanted(edited, service, profile)
+        obstacles += unlimited(edited, service, profile)
         for binding, values in (
             *settings(service, profile),
             *unasked(edited, service, profile),
@@ -93,6 +103,8 @@ def plan(
             for change in MECHANISMS[binding.mechanism].render(edited, packages, binding, values):
                 take(rom, edits, obstacles, change, profile)
             edited = rom.with_edits(edits.values())
+        obstacles += absent(edited, profile)
+        obstacles += undecided(edited, service, profile)
     ordered = tuple(edits[path] for path in sorted(edits))
     return Plan(ordered, tuple(dict.fromkeys(obstacles)), wipe=wipe)
 
@@ -186,9 +198,12 @@ def settings(
 ) -> Iterator[tuple[Binding, tuple[Value, ...]]]:
     """Yield each place that no template covers, and what it is to say."""
     consent, transport = service.consent, service.transport
-    if consent is not None and consent.mode in ("opt-in", "forbidden"):
+    if consent is not None:
+        is_off = consent.mode in ("opt-in", "forbidden")
+        unticked = consent.preselected == "forbidden"
         for switch in profile.switches:
-            if getattr(switch.binding, "file", None) not in profile.files:
+            concerned = is_off or (unticked and switch.binding.mechanism == SHOWN)
+            if concerned and getattr(switch.binding, "file", None) not in profile.files:
                 yield switch.binding, (switch.value_off,)
     for setting in profile.settings:
         values = demanded_values(service, setting.requirement)
@@ -198,6 +213,77 @@ def settings(
         for binding in profile.transport:
             if getattr(binding, "file", None) not in profile.files:
                 yield binding, ("forbidden",)
+        named = {getattr(binding, "package", None) for binding in profile.transport}
+        for package in profile.packages:
+            if package not in named:
+                yield binding_of("network-security-config", package=package), ("forbidden",)
+
+
+def unwanted(rom: Rom, service: ServicePolicy, profile: Profile) -> Iterator[Obstacle]:
+    """Yield what a service that must not be there is made of."""
+    if service.consent is None or service.consent.mode != "forbidden":
+        return
+    apps = (f for f, package in Packages(rom).described if package.name in profile.packages)
+    files = (rom.find(path) for path in profile.files)
+    for file in (*apps, *files):
+        if file is not None and file.path is not None:
+            yield Obstacle(
+                file.path,
+                f"{profile.id}: consent.mode forbidden wants the service out of the ROM; that it is "
+                "off shows nothing",
+                f"take it out: --remove {file.path}",
+            )
+
+
+def absent(rom: Rom, profile: Profile) -> Iterator[Obstacle]:
+    """Yield that no part of a service is there."""
+    if not installed(rom, Packages(rom), profile):
+        names = ", ".join(profile.packages) or "its files"
+        yield Obstacle(
+            profile.id,
+            f"the policy requires this service, and the ROM has none of it ({names})",
+            "bring it with --tree or --replace; or write presence: if-present in the policy",
+        )
+
+
+def undecided(rom: Rom, service: ServicePolicy, profile: Profile) -> Iterator[Obstacle]:
+    """Yield the apps in whose code a service's default lies, where check does not look there."""
+    mode = service.consent.mode if service.consent else None
+    if mode in (None, "forbidden") or profile.code.sinks:
+        return
+    packages = Packages(rom)
+    readings = (r for s in profile.switches for r in read_switch(rom, packages, profile, s))
+    if effective(readings):
+        return
+    for file, package in packages.described:
+        if package.name in profile.packages:
+            yield Obstacle(
+                file.path or file.name,
+                f"{profile.id}: no setting that the profile names decides here whether the service is on "
+                "by default: it is up to the code, and the profile has no anchors there",
+                "name a setting that the service obeys in the profile (a switch with read_by), or "
+                "anchors in its code",
+            )
+
+
+def unlimited(rom: Rom, service: ServicePolicy, profile: Profile) -> Iterator[Obstacle]:
+    """Yield the privileged apps of a service that no list of permissions limits."""
+    if service.permissions is None or service.permissions.privileged is None:
+        return
+    platform = read_platform(rom)
+    because = not_listed(platform.sdk, platform.get(ENFORCED))
+    for file, package in Packages(rom).described:
+        if because and package.name in profile.packages and package.privileged:
+            path = file.path or file.name
+            hint = f"move the app out of priv-app: --remove {path}, and bring it to an app folder"
+            if platform.sdk is None or platform.sdk >= PRIVILEGED_SINCE:
+                hint = f"set {ENFORCED}=enforce, and list what every privileged app needs"
+            yield Obstacle(
+                path,
+                f"{profile.id}: {package.name} is to have no privileged permission but those that the "
+                f"policy lists, but {because}",
+                hint,
+            )
 
 
 def unasked(

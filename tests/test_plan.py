@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ from rom_builder.policy.profile import Profile
 from rom_builder.rom.opening import open_rom
 from rom_builder.templates import render_device_file
 from tests.cases import TODAY, files_of, load_case, policies_of
-from tests.roms import Content, Link, write_rom
+from tests.roms import App, Content, Link, write_rom
 
 SERVICE = "/system/etc/reference-messaging/service.xml"
 ROM: dict[str, Content] = {
@@ -158,3 +159,76 @@ def test_what_the_platform_gives_unasked_is_taken_back(tmp_path: Path) -> None:
     edited = rom.with_edits(made.edits)
     assert str(check_rom(edited, policies, today=TODAY).verdict) == "compliant"
     assert plan(edited, policies, {}).edits == ()
+
+
+def obstacles_of(
+    folder: Path, demand: dict[str, Any], files: dict[str, Content], **profile: Any
+) -> list[tuple[str, str]]:
+    """Return path and hint of what a plan cannot reach for one messenger."""
+    service = {"profile": "messenger", **demand}
+    case = {
+        "policy": {"services": [service]},
+        "profile": {"id": "messenger", "packages": ["com.example.messenger"], **profile},
+    }
+    properties: dict[str, Content] = {"/system/build.prop": "ro.build.version.sdk=34\n"}
+    rom = open_rom(write_rom(folder / "rom", {**properties, **files}))
+    made = plan(rom, policies_of(case, folder / "policy"), {})
+    return [(each.path, each.hint) for each in made.obstacles]
+
+
+MESSENGER = "/system/priv-app/M/M.apk"
+
+
+def test_a_forbidden_service_has_to_be_taken_out(tmp_path: Path) -> None:
+    demand = {"presence": "if-present", "consent": {"mode": "forbidden"}}
+    files: dict[str, Content] = {MESSENGER: App("com.example.messenger")}
+    found = obstacles_of(tmp_path / "there", demand, files)
+    assert found == [(MESSENGER, f"take it out: --remove {MESSENGER}")]
+    assert obstacles_of(tmp_path / "gone", demand, {}) == []
+
+
+def test_a_required_service_that_is_not_there_is_named(tmp_path: Path) -> None:
+    ((path, hint),) = obstacles_of(tmp_path, {"consent": {"mode": "opt-in"}}, {})
+    assert path == "messenger"
+    assert "bring it with --tree" in hint
+
+
+def test_a_default_that_no_setting_decides_is_named(tmp_path: Path) -> None:
+    files: dict[str, Content] = {MESSENGER: App("com.example.messenger", preferences={"on": False})}
+    box = {"mechanism": "preference-xml", "package": "com.example.messenger", "key": "on"}
+    switch = {**box, "value_on": True, "value_off": False}
+    demand = {"consent": {"mode": "opt-in"}}
+    ((path, hint),) = obstacles_of(tmp_path / "box", demand, files, switches=[switch])
+    assert path == MESSENGER
+    assert "name a setting that the service obeys in the profile" in hint
+    code = {"sinks": [{"id": "contact-lookup", "string": "externalId"}]}
+    assert obstacles_of(tmp_path / "code", demand, files, switches=[switch], code=code) == []
+
+
+def test_privileged_apps_that_no_list_limits_are_named(tmp_path: Path) -> None:
+    demand = {"permissions": {"privileged": []}}
+    app: dict[str, Content] = {MESSENGER: App("com.example.messenger")}
+    ((path, hint),) = obstacles_of(tmp_path / "log", demand, app)
+    assert (path, hint.partition(",")[0]) == (
+        MESSENGER,
+        "set ro.control_privapp_permissions=enforce",
+    )
+    old = {**app, "/system/build.prop": "ro.build.version.sdk=25\n"}
+    ((_, hint),) = obstacles_of(tmp_path / "old", demand, old)
+    assert hint.startswith(f"move the app out of priv-app: --remove {MESSENGER}")
+
+
+def test_an_app_of_the_service_that_no_transport_names_is_closed_as_well(tmp_path: Path) -> None:
+    closed = "<network-security-config/>"
+    files: dict[str, Content] = {
+        MESSENGER: App("com.example.messenger", target_sdk=27, network_security_config=closed),
+        "/product/etc/x": "",
+    }
+    case = {
+        "policy": {"services": [{"profile": "messenger", "transport": {"cleartext": "forbidden"}}]},
+        "profile": {"id": "messenger", "packages": ["com.example.messenger"]},
+    }
+    properties: dict[str, Content] = {"/system/build.prop": "ro.build.version.sdk=34\n"}
+    rom = open_rom(write_rom(tmp_path / "rom", {**properties, **files}))
+    (edit,) = plan(rom, policies_of(case, tmp_path / "policy"), {}).edits
+    assert edit.path.startswith("/product/overlay/com.example.messenger")

@@ -240,11 +240,12 @@ class VerifiedBoot:
 
 @dataclass(frozen=True, slots=True)
 class PlatformGrant:
-    """Something that a configuration file of the platform gives an app of a service, unasked.
+    """Something that the platform gives an app of a service unasked, mostly by a configuration file.
 
     Attributes:
-        kind: ``pre-grant``: a permission that users are else asked for; ``privileged``: one that only
-            privileged apps can have; ``exemption``: freedom from a limit.
+        kind: ``pre-grant``: a permission that users are else asked for; ``at-installation``: one that
+            no user of this platform or app is asked for; ``privileged``: one that only privileged apps
+            can have; ``exemption``: freedom from a limit.
         name: The permission, or the element that frees the app.
         fixed: The user cannot take it back.
         ignored: Why the platform does not act on it, empty if it does.
@@ -252,7 +253,7 @@ class PlatformGrant:
 
     service: str
     package: str
-    kind: Literal["pre-grant", "privileged", "exemption"]
+    kind: Literal["pre-grant", "at-installation", "privileged", "exemption"]
     name: str
     fixed: bool
     ignored: str

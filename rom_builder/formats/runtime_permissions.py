@@ -6,6 +6,9 @@ From the permission groups of AOSP's ``frameworks/base/core/res/AndroidManifest.
 
 from __future__ import annotations
 
+RUNTIME_SINCE = 23
+"""API level of platforms, and of what apps are made for, from which users are asked while an app runs."""
+
 _GROUPS = {
     "contacts": ("READ_CONTACTS", "WRITE_CONTACTS", "GET_ACCOUNTS"),
     "messages": (

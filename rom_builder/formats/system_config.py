@@ -28,6 +28,10 @@ from rom_builder.formats.typed_xml import ConfigElement, from_text_xml
 
 ROOTS = ("permissions", "config")
 PRIVILEGED = "privapp-permissions"
+PRIVILEGED_SINCE = 26
+"""First API level that reads such lists (source.android.com, Privileged permission allowlist)."""
+ENFORCED = "ro.control_privapp_permissions"
+"""Only where this property is ``enforce`` does a privileged app get no more than the lists say."""
 INITIAL_STATE = "initial-package-state"
 USER_TYPE = "install-in-user-type"
 

@@ -11,11 +11,18 @@ from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.runtime_permissions import SENSITIVE
+from rom_builder.mechanisms.inside_app import on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
-from rom_builder.mechanisms.platform_files import has, new_file, remove_elements
+from rom_builder.mechanisms.platform_files import has, is_unread, new_file, remove_elements
+from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.profile import Binding
-from rom_builder.readers.packages import Packages
-from rom_builder.readers.sysconfig import config_folder, read_default_permissions
+from rom_builder.readers.packages import MANIFEST, Packages
+from rom_builder.readers.platform_grants import from_the_start, permissions_of
+from rom_builder.readers.sysconfig import (
+    DEFAULT_PERMISSIONS,
+    config_folder,
+    read_default_permissions,
+)
 from rom_builder.rom import Rom
 
 GIVEN, ASKED = "given", "asked"
@@ -44,17 +51,38 @@ class DefaultPermissions(Binding):
 
 @mechanism("default-permissions")
 class DefaultPermissionsMechanism:
-    """Files in ``etc/default-permissions``: what they name is ``given``, all else is ``asked`` for."""
+    """Files in ``etc/default-permissions``: what they name is ``given``, all else is ``asked`` for.
+
+    Before Android 6, and to an app that is made for it, the platform gives all that the manifest asks
+    for when the app is installed; no file changes that.
+    """
 
     options = DefaultPermissions
 
     def read(self, rom: Rom, packages: Packages, binding: DefaultPermissions) -> Iterator[Found]:
+        given = list(self._given(rom, packages, binding))
+        for place, permission in given:
+            label = f"{permission} of {binding.package}"
+            yield Found(label, (GIVEN,), place, Strength.EFFECTIVE)
+        if not given and not is_unread(rom, DEFAULT_PERMISSIONS):
+            for apk in packages.named(binding.package):
+                label = f"{binding.permission or 'what opens personal data'} of {binding.package}"
+                place = Location(apk.inner(MANIFEST))
+                yield Found(label, (ASKED,), place, Strength.EFFECTIVE)
+
+    def _given(
+        self, rom: Rom, packages: Packages, binding: DefaultPermissions
+    ) -> Iterator[tuple[Location, str]]:
+        """Yield each permission that is given beforehand, and what says so."""
         for file, permissions in read_default_permissions(rom):
             for each in permissions:
                 if each.package == binding.package and binding.means(each.permission):
-                    place = Location(file.name, line=each.line)
-                    label = f"{each.permission} of {each.package}"
-                    yield Found(label, (GIVEN,), place, Strength.EFFECTIVE)
+                    yield Location(file.name, line=each.line), each.permission
+        sdk = read_platform(rom).sdk
+        for apk in packages.named(binding.package):
+            if from_the_start(apk, sdk):
+                for permission in filter(binding.means, permissions_of(apk)):
+                    yield Location(apk.inner(MANIFEST)), permission
 
     def render(
         self, rom: Rom, packages: Packages, binding: DefaultPermissions, values: tuple[Value, ...]
@@ -75,8 +103,9 @@ class DefaultPermissionsMechanism:
                         return any(has(element, "name", name) for name in names)
 
                     yield from remove_elements(rom, file, lines, meant, why)
+            yield from self._unavoidable(rom, packages, binding)
         elif values == (GIVEN,) and binding.permission is not None:
-            if not any(self.read(rom, packages, binding)):
+            if not any(self._given(rom, packages, binding)):
                 root = etree.Element("exceptions")
                 app = etree.SubElement(root, "exception", package=binding.package)
                 etree.SubElement(app, "permission", name=binding.permission, fixed="false")
@@ -88,3 +117,19 @@ class DefaultPermissionsMechanism:
             wanted = ", ".join(map(str, values))
             why = f"{wanted} is demanded of permissions, which are {GIVEN} or {ASKED}"
             yield Obstacle(binding.package, why, f"write {ASKED}, or {GIVEN} for one permission")
+
+    def _unavoidable(
+        self, rom: Rom, packages: Packages, binding: DefaultPermissions
+    ) -> Iterator[Change]:
+        """Yield an obstacle for each app that has permissions from the start, whatever files say."""
+        sdk = read_platform(rom).sdk
+        for apk in packages.named(binding.package):
+            names = sorted(filter(binding.means, permissions_of(apk)))
+            because = from_the_start(apk, sdk)
+            if names and because:
+                yield Obstacle(
+                    on_device(apk, MANIFEST),
+                    f"{binding.package} is to ask for {', '.join(names)}, but {because}",
+                    f"bring a version of the app that does not ask for it: "
+                    f"--replace {apk.file.path}=FILE",
+                )

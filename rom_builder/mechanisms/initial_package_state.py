@@ -23,6 +23,7 @@ from rom_builder.mechanisms.platform_files import (
     new_file,
     remove_elements,
 )
+from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.profile import Binding
 from rom_builder.readers.packages import MANIFEST, Apk, Packages
 from rom_builder.readers.sysconfig import ConfigFile, config_folder, read_system_config
@@ -87,13 +88,20 @@ class InitialPackageStateMechanism:
                     yield from remove_elements(rom, config.file, lines, exempts(binding), why)
             if values != (STOPPED,) or reason_beside(rom, packages, apk):
                 what = reason_beside(rom, packages, apk) or links[-1].text
-                yield Obstacle(links[-1].location.path, f"{why}, but {what}", HINT)
+                yield Obstacle(links[-1].location.path, f"{why}, but {what}", hint_for(rom, apk))
 
 
-HINT = (
-    "have the framework stop the apps of the ROM (resource-overlay of package android, resource "
-    f"{BY_DEFAULT}), or bring a version of the app that starts nothing by itself"
-)
+def hint_for(rom: Rom, apk: Apk) -> str:
+    """Say what helps where no file of ``etc/sysconfig`` does."""
+    new_version = (
+        f"bring a version of the app that starts nothing by itself: --replace {apk.file.path}=FILE"
+    )
+    if (read_platform(rom).sdk or SINCE) < SINCE:
+        return new_version
+    return (
+        "have the framework stop the apps of the ROM (resource-overlay of package android, resource "
+        f"{BY_DEFAULT}), or {new_version}"
+    )
 
 
 def state_of(

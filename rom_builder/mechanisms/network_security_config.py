@@ -12,7 +12,12 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import NetworkSecurity, Value, app_behind
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.axml import Attribute, Element, patch_attribute
-from rom_builder.formats.network_security_answers import CleartextAnswer, evaluate_cleartext
+from rom_builder.formats.network_security_answers import (
+    ATTRIBUTE_SINCE,
+    FILE_SINCE,
+    CleartextAnswer,
+    evaluate_cleartext,
+)
 from rom_builder.formats.network_security_config import (
     NetworkSecurityConfig,
     parse_nsc,
@@ -27,7 +32,7 @@ from rom_builder.mechanisms.effective_resources import (
 )
 from rom_builder.mechanisms.inside_app import TRUE, changed, on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
-from rom_builder.mechanisms.overlay_render import Refusal, overlay_edits
+from rom_builder.mechanisms.overlay_render import Refusal, android, overlay_edits
 from rom_builder.mechanisms.service_config import parse_xml
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.profile import Binding, Profile
@@ -225,15 +230,24 @@ def _render_app(rom: Rom, packages: Packages, apk: Apk, permitted: bool) -> Iter
     reference = apk.network_security_config.reference if apk.network_security_config else None
     found = effective_resources(rom, packages).resolve(apk, reference) if reference else ()
     entries = [each for each in found if each.value.string]
-    if reference is None or not entries:
-        fact = NetworkSecurity("", apk.describe(), None, Location(apk.inner(MANIFEST)))
-        app = app_behind(fact, read_platform(rom).sdk)
-        if app is None or evaluate_cleartext(None, app, None).permitted != permitted:
+    sdk = read_platform(rom).sdk
+    if sdk is not None and sdk < ATTRIBUTE_SINCE:
+        if not permitted:
             yield Obstacle(
-                on_device(apk, MANIFEST),
-                f"{why}, but the app names no config, and no overlay can add one to its manifest",
-                new_version,
+                on_device(apk),
+                f"{why}, but {android(sdk)} lets every app send unencrypted: its code decides",
+                f"bring a version of the app that uses https only, unless this one does: "
+                f"--replace {apk.file.path}=FILE",
             )
+        return
+    if reference is None or not entries or (sdk is not None and sdk < FILE_SINCE):
+        fact = NetworkSecurity("", apk.describe(), None, Location(apk.inner(MANIFEST)))
+        app = app_behind(fact, sdk)
+        if app is None or evaluate_cleartext(None, app, None).permitted != permitted:
+            because = "the app names no config, and no overlay can add one to its manifest"
+            if sdk is not None and sdk < FILE_SINCE:
+                because = f"{android(sdk)} reads usesCleartextTraffic of the manifest only"
+            yield Obstacle(on_device(apk, MANIFEST), f"{why}, but {because}", new_version)
         return
     if refuses(rom, packages, apk) if not permitted else all(map(_permits, entries)):
         return

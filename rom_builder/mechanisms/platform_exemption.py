@@ -12,10 +12,16 @@ from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
 from rom_builder.formats.system_config import EXEMPTIONS, ConfigEntry
 from rom_builder.mechanisms.mechanism import Found, mechanism
-from rom_builder.mechanisms.platform_files import has, local_name, new_file, remove_elements
+from rom_builder.mechanisms.platform_files import (
+    has,
+    is_unread,
+    local_name,
+    new_file,
+    remove_elements,
+)
 from rom_builder.policy.profile import Binding
-from rom_builder.readers.packages import Packages
-from rom_builder.readers.sysconfig import config_folder, read_system_config
+from rom_builder.readers.packages import MANIFEST, Packages
+from rom_builder.readers.sysconfig import SYSTEM_CONFIG, config_folder, read_system_config
 from rom_builder.rom import Rom
 
 EXEMPT, LIMITED = "exempt", "limited"
@@ -54,12 +60,19 @@ class PlatformExemptionMechanism:
     options = PlatformExemption
 
     def read(self, rom: Rom, packages: Packages, binding: PlatformExemption) -> Iterator[Found]:
+        exempt = False
         for config in read_system_config(rom):
             for entry in config.entries:
                 if binding.means(entry) and config.obeyed(entry):
+                    exempt = True
                     place = Location(config.file.name, line=entry.line)
                     label = f"{entry.tag} of {entry.package}"
                     yield Found(label, (EXEMPT,), place, Strength.EFFECTIVE)
+        if not exempt and not is_unread(rom, SYSTEM_CONFIG):
+            for apk in packages.named(binding.package):
+                label = f"{binding.element or 'freedom from limits'} of {binding.package}"
+                place = Location(apk.inner(MANIFEST))
+                yield Found(label, (LIMITED,), place, Strength.EFFECTIVE)
 
     def render(
         self, rom: Rom, packages: Packages, binding: PlatformExemption, values: tuple[Value, ...]
@@ -79,7 +92,7 @@ class PlatformExemptionMechanism:
                     lines = {entry.line for entry in found}
                     yield from remove_elements(rom, config.file, lines, meant, why)
         elif values == (EXEMPT,) and binding.element is not None:
-            if not any(self.read(rom, packages, binding)):
+            if not any(found.values == (EXEMPT,) for found in self.read(rom, packages, binding)):
                 root = etree.Element("config")
                 etree.SubElement(root, binding.element, package=binding.package)
                 folder = config_folder(rom, "system", "sysconfig")

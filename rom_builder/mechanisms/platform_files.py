@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from lxml import etree
 
@@ -63,3 +63,8 @@ def has(element: etree._Element, name: str, value: str) -> bool:
     return any(
         etree.QName(key).localname == name and text == value for key, text in element.attrib.items()
     )
+
+
+def is_unread(rom: Rom, kinds: Sequence[str]) -> bool:
+    """Say whether a file in ``etc`` of one of these kinds could not be read, for all that it may say."""
+    return any(f"/etc/{kind}/" in part.path for kind in kinds for part in rom.unread)

@@ -15,6 +15,7 @@ from rom_builder.mechanisms.effective_resources import FRAMEWORK, EffectiveResou
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.overlays import Overlays
 from rom_builder.mechanisms.platform_files import new_file
+from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.profile import Binding
 from rom_builder.readers.packages import MANIFEST, Apk, Packages
 from rom_builder.readers.sysconfig import config_folder, read_system_config
@@ -81,7 +82,12 @@ class PreinstalledPackageMechanism:
                 continue
             _, denied = listed(rom, binding)
             mode, _ = mode_of(rom, packages)
-            if values not in ((INSTALLED,), (LEFT_OUT,)) or mode is None or not mode & ENFORCE:
+            sdk = read_platform(rom).sdk
+            if values == (LEFT_OUT,) and sdk is not None and sdk < SINCE:
+                hint = f"leave the app out of the ROM: --remove {apk.file.path}"
+                why = f"{why}, but Android of API level {sdk} has no such files"
+                yield Obstacle(links[-1].location.path, why, hint)
+            elif values not in ((INSTALLED,), (LEFT_OUT,)) or mode is None or not mode & ENFORCE:
                 hint = f"have the framework obey such files: {MODE} of package android with bit 1"
                 yield Obstacle(links[-1].location.path, f"{why}, but {links[-1].text}", hint)
             elif values == (INSTALLED,) and denied:

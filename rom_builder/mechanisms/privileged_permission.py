@@ -10,13 +10,16 @@ from pydantic import Field
 from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
-from rom_builder.formats.system_config import PRIVILEGED
+from rom_builder.formats.system_config import PRIVILEGED, PRIVILEGED_SINCE
+from rom_builder.mechanisms.inside_app import on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
-from rom_builder.mechanisms.platform_files import has, local_name, new_file, written
+from rom_builder.mechanisms.platform_files import has, is_unread, local_name, new_file, written
 from rom_builder.mechanisms.service_config import parse_xml
+from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.profile import Binding
-from rom_builder.readers.packages import Packages
-from rom_builder.readers.sysconfig import config_folder, read_system_config
+from rom_builder.readers.packages import MANIFEST, Apk, Packages
+from rom_builder.readers.platform_grants import not_listed, permissions_of
+from rom_builder.readers.sysconfig import SYSTEM_CONFIG, config_folder, read_system_config
 from rom_builder.rom import Rom
 
 GIVEN, DENIED = "given", "denied"
@@ -39,12 +42,30 @@ class PrivilegedPermissionMechanism:
     """``privapp-permissions`` of ``etc/permissions``: a permission is ``given`` or ``denied``.
 
     A permission is never just left out, because a device that enforces the list does not start with
-    an app that asks for one that no list speaks of.
+    an app that asks for one that no list speaks of. An app that does not ask for it, or is not below
+    ``priv-app``, is denied it as well. Before Android 8 the platform knows no such list: a privileged app
+    is given all that it asks for.
     """
 
     options = PrivilegedPermission
 
     def read(self, rom: Rom, packages: Packages, binding: PrivilegedPermission) -> Iterator[Found]:
+        label = f"{binding.permission} of {binding.package}"
+        apps = list(packages.named(binding.package))
+        having = [apk for apk in apps if has_unless_denied(apk, binding.permission)]
+        listed = [] if unlisted(rom) else list(self._listed(rom, binding))
+        if listed and (having or not apps):
+            yield from listed
+        elif having and unlisted(rom):
+            for apk in having:
+                place = Location(apk.inner(MANIFEST))
+                yield Found(label, (GIVEN,), place, Strength.EFFECTIVE)
+        elif not having and not is_unread(rom, SYSTEM_CONFIG):
+            for apk in apps:
+                place = Location(apk.inner(MANIFEST))
+                yield Found(label, (DENIED,), place, Strength.EFFECTIVE)
+
+    def _listed(self, rom: Rom, binding: PrivilegedPermission) -> Iterator[Found]:
         for config in read_system_config(rom):
             for entry in config.entries:
                 if entry.package != binding.package or not config.obeyed(entry):
@@ -65,6 +86,11 @@ class PrivilegedPermissionMechanism:
             return
         tag = "permission" if values == (GIVEN,) else "deny-permission"
         why = f"{binding.permission} of {binding.package} is to be {values[0]}"
+        if values == (DENIED,) and (because := unlisted(rom)):
+            for apk in packages.named(binding.package):
+                if has_unless_denied(apk, binding.permission):
+                    yield Obstacle(on_device(apk, MANIFEST), f"{why}, but {because}", hint_for(apk))
+            return
         anything = False
         for config in read_system_config(rom):
             if not any(
@@ -108,3 +134,22 @@ class PrivilegedPermissionMechanism:
             if described.name == package and top in (["vendor"], ["product"], ["system_ext"]):
                 return top[0]
         return "system"
+
+
+def unlisted(rom: Rom) -> str:
+    """Say that a platform knows no list of privileged permissions; empty if it does."""
+    sdk = read_platform(rom).sdk
+    return not_listed(sdk, "enforce") if sdk is not None and sdk < PRIVILEGED_SINCE else ""
+
+
+def has_unless_denied(apk: Apk, permission: str) -> bool:
+    """Say whether an app is privileged and asks for a permission."""
+    return apk.describe().privileged and permission in permissions_of(apk)
+
+
+def hint_for(apk: Apk) -> str:
+    """Say what helps where a privileged app is given all that it asks for."""
+    return (
+        "move the app out of priv-app, or bring a version of the app that does not ask for it: "
+        f"--replace {apk.file.path}=FILE"
+    )

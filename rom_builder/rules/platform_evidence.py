@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rom_builder.facts import Facts, PlatformGrant
+from rom_builder.facts import Facts, Package, PlatformGrant
 from rom_builder.findings import Evidence, Finding, Status, Strength
 from rom_builder.rules.rule import Case
 
@@ -24,11 +24,19 @@ def evidence(grants: Iterable[PlatformGrant]) -> tuple[Evidence, ...]:
 
 
 def unless_unread(case: Case, facts: Facts, message: str) -> Finding:
-    """Say that there is nothing against the service: a pass if all of the image was read."""
+    """Say that there is nothing against the service: a pass if all of the image was read.
+
+    The platform does to its apps what it does where no file says otherwise.
+    """
     if facts.unread:
         return case.finding(
             Status.UNKNOWN,
             f"{message} in what could be read",
             fix="make the unread parts readable and check again",
         )
-    return case.finding(Status.PASS, message)
+    apps = tuple(
+        Evidence(app.location, f"{app.name}: {message}", Strength.EFFECTIVE)
+        for app in facts.of(Package)
+        if app.name in case.anatomy.packages
+    )
+    return case.finding(Status.PASS, message, apps)

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from rom_builder.facts import Facts, Package, PlatformGrant
 from rom_builder.findings import Evidence, Finding, Location, Status, Strength
+from rom_builder.formats.system_config import ENFORCED, PRIVILEGED_SINCE
 from rom_builder.rules.platform_evidence import evidence, unless_unread
 from rom_builder.rules.rule import Case, rule
-
-ENFORCED = "ro.control_privapp_permissions"
 
 
 @rule(
@@ -27,9 +26,9 @@ def privileged_permission(case: Case, facts: Facts) -> Iterator[Finding]:
     Such permissions, to read the IMEI or to place calls unseen, are never asked for: a
     ``privapp-permissions`` list gives them to an app below ``priv-app``.
 
-    The list binds only where ``ro.control_privapp_permissions`` is ``enforce``. Elsewhere the platform
-    gives a privileged app all that it asks for, so the answer about one is unknown. Permissions that
-    come with a platform signature are not in the list and not judged here.
+    The list binds from Android 8 on, where ``ro.control_privapp_permissions`` is ``enforce``. Elsewhere
+    the platform gives a privileged app all that it asks for, so the answer about one is unknown.
+    Permissions that come with a platform signature are not in the list and not judged here.
     """
     permissions = case.demand.permissions
     if permissions is None or permissions.privileged is None:
@@ -51,6 +50,15 @@ def privileged_permission(case: Case, facts: Facts) -> Iterator[Finding]:
         for app in facts.of(Package)
         if app.name in case.anatomy.packages and app.privileged
     )
+    if apps and (facts.platform.sdk or PRIVILEGED_SINCE) < PRIVILEGED_SINCE:
+        yield case.finding(
+            Status.UNKNOWN,
+            f"Android of API level {facts.platform.sdk} gives privileged apps all they ask for: "
+            "it has no list",
+            apps,
+            fix="move the apps out of priv-app, or ask for no privileged permission",
+        )
+        return
     if apps and facts.platform.get(ENFORCED) != "enforce":
         found = facts.platform.properties.get(ENFORCED)
         place = found[1] if found else Location("")

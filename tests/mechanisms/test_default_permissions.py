@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rom_builder.edits import Obstacle
 from rom_builder.findings import Location, Strength
-from tests.roms import Link
+from tests.roms import App, Link
 
 PATH = "/system/etc/default-permissions/default.xml"
 # As vendors write it: two apps, comments, a permission that opens nothing personal.
@@ -94,3 +95,39 @@ def test_a_damaged_file_is_unread(bench: Any) -> None:
 
     assert list(place.mechanism.read(rom, Packages(rom), place.binding)) == []
     assert [part.path for part in rom.unread] == ["system/etc/default-permissions/default.xml"]
+
+
+APP = "/system/app/M/M.apk"
+ASKING = App("com.example.messaging", permissions=("READ_CONTACTS", "INTERNET"))
+
+
+@pytest.mark.parametrize(
+    ("sdk", "app", "values"),
+    [
+        (34, ASKING, ("asked",)),
+        (23, ASKING, ("asked",)),
+        (22, ASKING, ("given",)),
+        (34, replace(ASKING, target_sdk=22), ("given",)),
+        (22, App("com.example.messaging", permissions=("INTERNET",)), ("asked",)),
+    ],
+)
+def test_what_no_file_names_depends_on_platform_and_app(
+    bench: Any, sdk: int, app: App, values: tuple[str, ...]
+) -> None:
+    place = bench({APP: app, "/system/build.prop": f"ro.build.version.sdk={sdk}\n"}, **binding())
+    (found,) = place.found()
+    assert found.values == values
+    assert found.strength is Strength.EFFECTIVE
+    assert found.location.path.endswith("M.apk!/AndroidManifest.xml")
+    obstacles = place.render("asked")
+    assert len(obstacles) == (values == ("given",))
+    for each in obstacles:
+        assert isinstance(each, Obstacle)
+        assert "gives an app" in each.why
+        assert "READ_CONTACTS" in each.why
+        assert "INTERNET" not in each.why
+        assert f"--replace {APP}=FILE" in each.hint
+
+
+def test_nothing_is_asked_for_where_a_file_is_unread(bench: Any) -> None:
+    assert bench({APP: ASKING, PATH: "<exceptions>"}, **binding()).read() == []

@@ -100,18 +100,19 @@ def test_what_is_rendered_is_read(bench: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "why"),
+    ("files", "why", "hint"),
     [
-        (rom(sdk="33"), "stops no app"),
-        (rom(stops=False), "is false"),
-        (rom(app=App("com.example.messaging")), "no icon"),
+        (rom(sdk="33"), "stops no app", "bring a version of the app that starts nothing by itself"),
+        (rom(stops=False), "is false", "resource-overlay of package android"),
+        (rom(app=App("com.example.messaging")), "no icon", "resource-overlay of package android"),
     ],
 )
-def test_what_no_file_can_do_is_an_obstacle(bench: Any, files: Any, why: str) -> None:
+def test_what_no_file_can_do_is_an_obstacle(bench: Any, files: Any, why: str, hint: str) -> None:
     changes = bench(files, **BINDING).render("stopped")
     assert isinstance(changes[-1], Obstacle)
     assert why in changes[-1].why
-    assert "resource-overlay of package android" in changes[-1].hint
+    assert hint in changes[-1].hint
+    assert "--replace /system/app/M.apk=FILE" in changes[-1].hint
 
 
 def test_another_word_is_an_obstacle(bench: Any) -> None:

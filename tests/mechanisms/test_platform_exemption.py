@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from rom_builder.edits import Obstacle
 from rom_builder.findings import Location
 from rom_builder.mechanisms.platform_exemption import PlatformExemption
+from tests.roms import App
 
 PATH = "/product/etc/sysconfig/vendor.xml"
 SAMPLE = """<?xml version="1.0" encoding="utf-8"?>
@@ -65,3 +66,11 @@ def test_a_word_that_is_none_is_refused(bench: Any) -> None:
     assert isinstance(obstacle, Obstacle)
     with pytest.raises(ValidationError, match="allow-in-power"):
         PlatformExemption.model_validate(binding(element="allow-all"))
+
+
+def test_an_app_that_nothing_frees_is_limited(bench: Any) -> None:
+    app = {"/system/app/M/M.apk": App("com.example.messaging")}
+    (found,) = bench({**app, PATH: SAMPLE.replace("messaging", "m")}, **binding()).found()
+    assert found.values == ("limited",)
+    assert found.label == "freedom from limits of com.example.messaging"
+    assert bench({PATH: "<config>"}, **binding()).read() == []  # it may free anybody

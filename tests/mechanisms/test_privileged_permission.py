@@ -63,3 +63,40 @@ def test_what_no_list_names_gets_a_list_on_the_apps_partition(bench: Any) -> Non
 def test_another_word_is_an_obstacle(bench: Any) -> None:
     (obstacle,) = bench({PATH: SAMPLE}, **binding()).render("forbidden")
     assert isinstance(obstacle, Obstacle)
+
+
+ASKING = App("com.example.messaging", permissions=(PHONE_STATE,))
+
+
+@pytest.mark.parametrize(
+    ("sdk", "files", "read"),
+    [
+        (34, {"/system/priv-app/M/M.apk": ASKING, PATH: SAMPLE}, [("given",)]),
+        (34, {"/system/app/M/M.apk": ASKING, PATH: SAMPLE}, [("denied",)]),
+        (
+            34,
+            {"/system/priv-app/M/M.apk": App("com.example.messaging"), PATH: SAMPLE},
+            [("denied",)],
+        ),
+        (34, {"/system/priv-app/M/M.apk": ASKING}, []),  # up to whether lists are enforced
+        (25, {"/system/priv-app/M/M.apk": ASKING}, [("given",)]),
+        (25, {"/system/app/M/M.apk": ASKING, PATH: SAMPLE}, [("denied",)]),
+    ],
+)
+def test_a_list_counts_for_privileged_apps_of_android_8_that_ask(
+    bench: Any, sdk: int, files: Any, read: Any
+) -> None:
+    properties = {"/system/build.prop": f"ro.build.version.sdk={sdk}\n"}
+    assert bench({**files, **properties}, **binding()).read() == read
+
+
+def test_before_android_8_no_list_denies_anything(bench: Any) -> None:
+    files = {
+        "/system/priv-app/M/M.apk": ASKING,
+        "/system/build.prop": "ro.build.version.sdk=25\n",
+        PATH: SAMPLE,
+    }
+    (obstacle,) = bench(files, **binding()).render("denied")
+    assert isinstance(obstacle, Obstacle)
+    assert "Android of API level 25 gives a privileged app all that it asks for" in obstacle.why
+    assert obstacle.hint.startswith("move the app out of priv-app")
