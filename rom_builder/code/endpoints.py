@@ -18,7 +18,7 @@ from rom_builder.formats.dex import parse_dex
 from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.zip import ZipArchive, ZipEntry
 from rom_builder.policy.profile import Profile
-from rom_builder.readers.packages import RESOURCES, Packages
+from rom_builder.readers.packages import COMPRESSED, RESOURCES, Packages, open_app
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 URL = re.compile(
@@ -33,7 +33,7 @@ MAX_URL = 200
 PER_FILE = 500
 """URLs kept of one file; findings group them by host."""
 CODE = re.compile(r"classes\d*\.dex")
-PROGRAMS = (".apk", ".jar", ".dex")
+PROGRAMS = (".apk", COMPRESSED, ".jar", ".dex")
 COMPILED = (".odex", ".oat", ".vdex")
 
 
@@ -91,9 +91,9 @@ def read_endpoints(rom: Rom, watches: Sequence[Watch]) -> Iterator[Endpoint]:
 
 def _of_file(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endpoint]:
     try:
-        source = rom.open(file)
+        source = open_app(rom, file)
         packed = source.size >= 4 and source.read_at(0, 4) == b"PK\3\4"
-        if not packed and not file.name.endswith((".apk", ".jar")):
+        if not packed and not file.name.endswith((".apk", COMPRESSED, ".jar")):
             for each in watches:
                 own = file.name in each.own
                 yield from _unique(each, file.name, own, _texts(rom.read(file), each, own))

@@ -18,7 +18,7 @@ from rom_builder.formats.dex_ids import DexIds
 from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED
 from rom_builder.formats.odex import MAGIC, parse_odex
 from rom_builder.formats.vdex import parse_vdex
-from rom_builder.readers.packages import HAS_CODE, Apk
+from rom_builder.readers.packages import HAS_CODE, Apk, open_app
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 WORK, WORK_PER_BYTE = 1_000_000, 5
@@ -236,7 +236,7 @@ def read_program(rom: Rom, file: RomFile, *, is_app: bool) -> Program | None:
 
 
 def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
-    archive = rom.archives.open(file.node, rom.open(file))
+    archive = rom.archives.open(file.node, open_app(rom, file))
     entries = {name: entry for name, entry in archive.entries.items() if DEX_ENTRY.fullmatch(name)}
     for inner in sorted(entries, key=lambda each: (len(each), each)):
         name, entry = f"{file.name}!/{inner}", entries[inner]

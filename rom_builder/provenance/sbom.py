@@ -12,7 +12,7 @@ from rom_builder.errors import ImageError
 from rom_builder.formats.apk_signature import read_signers
 from rom_builder.formats.source import Source
 from rom_builder.mechanisms.system_property import read_platform
-from rom_builder.readers.packages import Apk, apps
+from rom_builder.readers.packages import Apk, apps, open_app
 from rom_builder.reports.text import printable
 from rom_builder.rom import Rom, RomFile, digest_of
 from rom_builder.rom.containers import inner
@@ -141,7 +141,7 @@ def identity(rom: Rom, file: RomFile) -> tuple[str, str, str]:
 def signers(rom: Rom, file: RomFile) -> dict[str, str]:
     """Return the fingerprints of the certificates that an app names, each once."""
     try:
-        source = rom.open(file)
+        source = open_app(rom, file)
         archive = rom.archives.open(file.node, source)
         found = [signer.certificates[0] for signer in read_signers(archive, source)]
     except ImageError as error:

@@ -11,11 +11,15 @@ from rom_builder.findings import Location
 from rom_builder.formats.arsc import ResourceTable, ResourceValue, parse_arsc
 from rom_builder.formats.axml import Attribute, Element, parse_axml
 from rom_builder.formats.overlay_apk import TARGET_PACKAGE
+from rom_builder.formats.source import Source
+from rom_builder.formats.tar_tree import inflate_gzip
 from rom_builder.formats.tree import NodeKind
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 MANIFEST = "AndroidManifest.xml"
 RESOURCES = "resources.arsc"
+COMPRESSED = ".apk.gz"
+"""An app that the platform unpacks when it first starts, since Android 9 (``COMPRESSED_EXTENSION``)."""
 
 # Resource ids of manifest attributes (frameworks/base, core/res/res/values/public.xml): names in a
 # compiled manifest are decoration, the platform reads these.
@@ -38,7 +42,7 @@ class Apk:
 
     def __init__(self, rom: Rom, file: RomFile) -> None:
         self.file = file
-        self.source = rom.open(file)
+        self.source = open_app(rom, file)
         try:
             self.archive = rom.archives.open(file.node, self.source)
         except ImageError as error:
@@ -239,7 +243,7 @@ def apps(rom: Rom) -> Iterator[RomFile]:
                 rom.note_unread(ImageError("is a link that leads nowhere in the image"), path)
             elif target.node.kind is NodeKind.FILE and not (target.path or "").endswith(".apk"):
                 links[target.name] = target
-    yield from rom.with_suffix(".apk")
+    yield from rom.with_suffix(".apk", COMPRESSED)
     yield from links.values()
 
 
@@ -247,6 +251,21 @@ def described_before(rom: Rom, file: RomFile) -> Package | None:
     """Return what the manifest of an app says if it was read before, else None."""
     node, package = rom.packages.get(id(file.node), (None, None))
     return package if node is file.node else None
+
+
+def open_app(rom: Rom, file: RomFile) -> Source:
+    """Return the content of an app; of a compressed one, what the platform makes of it.
+
+    Raises:
+        ImageError: It is damaged.
+    """
+    source = rom.open(file)
+    if not file.name.endswith(COMPRESSED):
+        return source
+    try:
+        return inflate_gzip(source)
+    except ImageError as error:
+        raise error.within(file.name) from error
 
 
 class Packages:

@@ -22,7 +22,7 @@ from rom_builder.formats.apk_signature import (
 )
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.keys import publicly_known
-from rom_builder.readers.packages import Apk, apps, described_before
+from rom_builder.readers.packages import Apk, apps, described_before, open_app
 from rom_builder.rom import Rom, RomFile
 
 OTACERT = "META-INF/com/android/otacert"
@@ -50,7 +50,7 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
     for file in (*apps(rom), *rom.with_suffix(".apex", ".capex")):
         use = "apex" if file.name.endswith(("apex", "capex")) else "apk"
         try:
-            source = rom.open(file)
+            source = open_app(rom, file)
             signers = read_signers(rom.archives.open(file.node, source), source)
             for signer in signers:
                 digest = (
@@ -64,7 +64,7 @@ def read_signing_certificates(rom: Rom, sdk: int | None) -> Iterator[SigningCert
 
 def is_frozen(rom: Rom, file: RomFile) -> bool:
     """Say whether an app or module has no code and takes no update but one that it names by hash."""
-    if file.name.endswith(".apk"):
+    if not file.name.endswith(("apex", "capex")):
         try:
             return Apk(rom, file).is_frozen
         except ImageError:

@@ -14,6 +14,7 @@ from rom_builder.formats.payload import gaps
 from rom_builder.formats.tree import NodeKind, Unread
 from rom_builder.rom import SCRIPT, Rom
 from rom_builder.rom.containers import BOOT, MOUNTED, Partition, split_slot
+from rom_builder.rom.dumps import missing_files
 
 
 @runtime_checkable
@@ -45,6 +46,7 @@ def missing_parts(rom: Rom) -> Iterator[Unread]:
         place = partition.path or str(rom.path)
         if partition.name in set(MOUNTED) - held and place not in noted:
             yield Unread(place, "holds no file system")
+    yield from missing_files(rom)
     patched = [s for s in rom.script.steps if s.name == "apply_patch"] if rom.script else []
     if patched:
         yield Unread(SCRIPT, f"the package is incremental: it patches {len(patched)} files")

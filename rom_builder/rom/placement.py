@@ -34,7 +34,8 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     A package's script says it. A target-files package has a folder for each partition, in capitals.
     An unpacked ROM is told by its folders: ``system/system`` means that ``system/`` is the root file
     system (system-as-root); a ``build.prop`` beside ``app`` means that the folder is the system
-    partition itself; any other folder named as a partition is that partition.
+    partition itself; any other folder named as a partition is that partition. All of it may lie in one
+    folder more, as in the archives that GitHub makes.
     """
     if script is not None:
         return lambda name: next(
@@ -46,6 +47,8 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
         return _target_files
     if "system" not in tops and "build.prop" in tops and tops & {"app", "priv-app", "framework"}:
         return lambda name: f"/system/{name}"
+    if len(tops) == 1 and not tops & {*UNPACKED, *TARGET_FILES, "META-INF"}:
+        return _of_wrapped(f"{min(tops)}/", names)
     root = "system/system" in names
 
     def by_folder(name: str) -> str | None:
@@ -55,6 +58,11 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
         return f"/{name}" if top in UNPACKED else None
 
     return by_folder
+
+
+def _of_wrapped(wrapper: str, names: Collection[str]) -> Place:
+    place = of_package({name.removeprefix(wrapper) for name in names if name != wrapper[:-1]}, None)
+    return lambda name: place(name.removeprefix(wrapper)) if name.startswith(wrapper) else None
 
 
 def is_target_files(names: Collection[str]) -> bool:
