@@ -103,6 +103,9 @@ def _restore_file(dex: Dex, slots_of: SlotsOf, copy: bytearray) -> None:
     left = dex.size
     for method, offset in DexClasses(DexIds(dex)).codes():
         start, size = code_span(dex.data, offset, compact=dex.compact)
+        left -= size
+        if left < 0:
+            raise ImageError("its methods have more code than the file can hold", offset=offset)
         slots = slots_of(method, offset, size)
         if slots is None:
             continue
@@ -111,9 +114,6 @@ def _restore_file(dex: Dex, slots_of: SlotsOf, copy: bytearray) -> None:
             if slots.indexes and slots != before:
                 raise ImageError("methods that share code were quickened apart", offset=offset)
             continue
-        left -= size
-        if left < 0:
-            raise ImageError("its methods have more code than the file can hold", offset=offset)
         seen[offset] = slots
         _restore_code(copy, start, size, slots)
 

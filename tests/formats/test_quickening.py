@@ -13,8 +13,8 @@ from rom_builder.formats.dex_class import DexClasses
 from rom_builder.formats.dex_code import parse_code
 from rom_builder.formats.dex_ids import DexIds
 from rom_builder.formats.vdex import Vdex, parse_vdex
-from tests.formats.builders.cdex import QUICK, vdex
-from tests.formats.builders.dex import Class, Method, dex
+from tests.formats.builders.cdex import QUICK, methods, vdex
+from tests.formats.builders.dex import Class, Method, dex, uleb128
 from tests.formats.damage import survives
 from tests.formats.test_cdex import content
 
@@ -120,3 +120,28 @@ def test_a_check_cast_is_not_put_where_there_is_none() -> None:
     pack_into("<H", whole, at + 4 + 2 * nop, 1)  # the nop now claims to have been a check-cast
     with pytest.raises(ImageError, match="a check-cast was taken out where there is none"):
         parse_vdex(bytes(whole)).restored()
+
+
+def sharing(count: int, units: int) -> bytes:
+    """A file whose methods all have the same code."""
+    code = [0x2152, 3] * (units // 2) + [0x000E]
+    own = (
+        Method(f"m{n:04}", code=code if n == 0 else (0x000E,), registers=3) for n in range(count)
+    )
+    data = dex([Class("La;", methods=tuple(own))])
+    (first, *others) = (place for _, place in methods(data))
+    assert first > 0x4000  # so that all offsets take three bytes
+    end = others[-1]
+    listed = data[end:]
+    for place in others:
+        listed = listed.replace(uleb128(place), uleb128(first))
+    return data[:end] + listed
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_methods_may_share_code_but_not_all_of_a_file_each(version: str) -> None:
+    small, large = sharing(1200, 10), sharing(1200, 10_000)
+    container = vdex(version, [small], quick=True)
+    assert [each.data for each in parse_vdex(container).restored()] == [small]
+    with pytest.raises(ImageError, match="more code than the file can hold"):
+        parse_vdex(vdex(version, [large], quick=True)).restored()

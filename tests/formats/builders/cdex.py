@@ -46,7 +46,7 @@ def quickened(units: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
         code, size = units[at] & 0xFF, size_at(units, at)
         if code in QUICK:
             done[at] = units[at] & 0xFF00 | QUICK[code]
-            done[at + 1] = 4 * at + 8  # some slot
+            done[at + 1] = 4 * at + 8 & 0xFFFF  # some slot
             taken.append((at, units[at + 1]))
         elif code == 0x1F:
             done[at : at + 2] = 0, 0
