@@ -144,9 +144,9 @@ class Gates:
                     self._add(key, gate)
                     fresh.append(key)
 
-    def _callers(self, key: str) -> Iterator[tuple[int, Site]]:
+    def _callers(self, key: str) -> Sequence[tuple[int, Site]]:
         body = self._scope.body(key)
-        return self._scope.callers(body) if body else iter(())
+        return self._scope.callers(body) if body else ()
 
     def _reads_in(self, body: Body, address: int) -> bool:
         """Say whether a method that answers yes or no reads by the string at an address."""

@@ -7,10 +7,10 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rom_builder.code.choices import read_constant_choices
-from rom_builder.code.consent import PathsTo
+from rom_builder.code.consent import Effort, PathsTo
 from rom_builder.code.controls import read_ticks, read_writes
 from rom_builder.code.gates import Gates, call_sites
 from rom_builder.code.identifiers import SOURCES, Sources, read_identifiers
@@ -181,6 +181,7 @@ class _App:
     package: str
     scope: Scope
     anchors: _Anchors
+    effort: Effort = field(default_factory=Effort)
 
     def read(self) -> Iterator[CodeFact]:
         code = self.profile.code
@@ -233,7 +234,7 @@ class _App:
         stated = self.profile.code.gates
         only = frozenset(i for i, g in enumerate(stated) if not g.sinks or sink.id in g.sinks)
         for automatic in (False, True):
-            found = PathsTo(self.scope, gates, only, automatic).follow(body, addresses)
+            found = PathsTo(self.scope, gates, only, automatic, self.effort).follow(body, addresses)
             others = {stated[gate].agrees_to for gate in found.asked.values()}
             yield ConsentCheck(
                 service=self.profile.id,

@@ -5,12 +5,12 @@ A class that the files at hand do not define is foreign; what it calls is known 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from rom_builder.code.blocks import Blocks
 from rom_builder.code.dispatch import Dispatch
-from rom_builder.code.programs import Body
+from rom_builder.code.programs import Body, Program
 from rom_builder.code.reach import Reach
 from rom_builder.code.uses import VIRTUALS, Site, Uses
 from rom_builder.formats.dex_ids import MemberRef
@@ -23,10 +23,16 @@ class Scope(Dispatch):
         ImageError: A table or the code of the app is damaged.
     """
 
+    def __init__(self, program: Program, libraries: Iterable[Program] = ()) -> None:
+        super().__init__(program, libraries)
+        self._known: dict[str, Body] = {}
+        self._blocks: dict[Body, Blocks] = {}
+        self._callers: dict[Body, list[tuple[int, Site]]] = {}
+
     @property
     def bodies(self) -> Mapping[str, Body]:
         """The app's methods that have code, by key."""
-        return _Bodies(self)
+        return _Bodies(self, self._known)
 
     def blocks(self, body: Body) -> Blocks:
         """Return a method made ready for walks.
@@ -38,10 +44,6 @@ class Scope(Dispatch):
         if found is None:
             found = self._blocks[body] = Blocks(body)
         return found
-
-    @cached_property
-    def _blocks(self) -> dict[Body, Blocks]:
-        return {}
 
     @cached_property
     def reachable(self) -> frozenset[Body]:
@@ -69,8 +71,14 @@ class Scope(Dispatch):
         """What every method of the app refers to."""
         return Uses(self.coded)
 
-    def callers(self, body: Body) -> Iterator[tuple[int, Site]]:
-        """Yield operation code and place of every call in the app that may run a method."""
+    def callers(self, body: Body) -> list[tuple[int, Site]]:
+        """Return operation code and place of every call in the app that may run a method."""
+        known = self._callers.get(body)
+        if known is None:
+            known = self._callers[body] = list(self._find_callers(body))
+        return known
+
+    def _find_callers(self, body: Body) -> Iterator[tuple[int, Site]]:
         ref = body.method.ref
         virtual = body.is_virtual
         owners = {ref.owner}
@@ -94,13 +102,19 @@ class Scope(Dispatch):
 
 
 class _Bodies(Mapping[str, Body]):
-    def __init__(self, scope: Scope) -> None:
+    """The methods of one app, each found when it is asked for."""
+
+    def __init__(self, scope: Scope, known: dict[str, Body]) -> None:
         self._scope = scope
+        self._known = known
 
     def __getitem__(self, key: str) -> Body:
-        found = self._scope.body(key) if key.partition("->")[0] in self._scope.own else None
+        found = self._known.get(key)
         if found is None:
-            raise KeyError(key)
+            found = self._scope.body(key) if key.partition("->")[0] in self._scope.own else None
+            if found is None:
+                raise KeyError(key)
+            self._known[key] = found
         return found
 
     def __iter__(self) -> Iterator[str]:

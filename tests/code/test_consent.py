@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rom_builder.code.choices import read_constant_choices
-from rom_builder.code.consent import Findings, PathsTo
+from rom_builder.code.consent import Effort, Findings, PathsTo
 from rom_builder.code.gates import Gates
 from rom_builder.facts.code import Outcome
 from rom_builder.policy.profile import Gate
@@ -22,7 +22,7 @@ def follow(
 ) -> Findings:
     app = scope(name, SERVICE, BOOT) if name.startswith("boot") else scope(name)
     (site,) = app.uses.strings[sink]
-    paths = PathsTo(app, Gates(app, gates), frozenset(range(len(gates))), automatic)
+    paths = PathsTo(app, Gates(app, gates), frozenset(range(len(gates))), automatic, Effort())
     return paths.follow(app.bodies[site.method], [site.address])
 
 

@@ -159,6 +159,24 @@ def test_too_many_paths_are_unknown(tmp_path: Path) -> None:
     assert "its paths are too many" in checks[0].unknown[0].text
 
 
+def test_ways_back_beyond_measure_are_unknown(tmp_path: Path) -> None:
+    """Every method holds the sink and calls every other; nothing is known to call any of them."""
+    names = [f"m{number}" for number in range(40)]
+    calls = tuple(f"Lcom/example/Many;->{name}()V" for name in names)
+
+    def code(ids: Ids) -> list[int]:
+        return [*send(ids), *units(*((0x0071, ids(call), 0x0000) for call in calls)), *RETURN]
+
+    methods = (Method(n, "()V", 1, code, True, (SENDS, *calls), ("externalId",)) for n in names)
+    found, unread = facts(tmp_path, [Class("Lcom/example/Many;", methods=tuple(methods))])
+    assert not unread
+    checks = [f for f in found if isinstance(f, ConsentCheck)]
+    assert len(checks) == 2 * len(names)
+    assert checks[0].outcome is Outcome.UNREACHED
+    assert checks[-1].outcome is Outcome.UNKNOWN
+    assert "the paths are too many" in checks[-1].unknown[0].text
+
+
 def test_a_circle_of_classes_ends(tmp_path: Path) -> None:
     found, unread = facts(
         tmp_path,

@@ -64,6 +64,9 @@ def dex(classes: Sequence[Class]) -> bytes:
     method_of = {f"{o}->{n}{s}": number for number, (o, n, s) in enumerate(refs)}
 
     def ids(name: str) -> int:
+        """Return the index of a method, of a string, or of a type given as ``type Lcom/A;``."""
+        if name.startswith("type "):
+            return type_of[name.removeprefix("type ")]
         return method_of[name] if "->" in name else string_of[name]
 
     sizes = [
