@@ -37,6 +37,10 @@ MAX_INTERFACES = 0xFFFF
 ACC_STATIC = 0x8
 ACC_ABSTRACT = 0x400
 ACC_INTERFACE = 0x200
+_HIDDEN = (0, 0, 0, 7, 0, 7, 7, 7)
+"""What to turn in the flags of a method, by its flags public, private and protected: more than one of
+them mark what Android 9 hides from apps, and stand for the others
+(art/libdexfile/dex/hidden_api_access_flags.h)."""
 
 VALUE_STRING, VALUE_NULL, VALUE_BOOLEAN = 0x17, 0x1E, 0x1F
 VALUE_ARRAY, VALUE_ANNOTATION = 0x1C, 0x1D
@@ -51,7 +55,7 @@ class Method:
 
     Attributes:
         index: In the table of methods.
-        access: Flags of the DEX format.
+        access: Flags of the DEX format, without the marks of Android 9.
         code_offset: Where its code item lies in the file, 0 if it has none.
     """
 
@@ -156,7 +160,7 @@ class DexClasses:
                     self.ids.method(index)  # refuses it
                 if owners[index] != each.type_index and self.ids.type(owners[index]) != each.name:
                     raise ImageError("a class lists the method of another", offset=reader.offset)
-                found.append((index, access, code))
+                found.append((index, access ^ _HIDDEN[access & 7], code))
         return found
 
     def codes(self) -> Iterator[tuple[int, int]]:

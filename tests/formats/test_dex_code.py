@@ -18,6 +18,7 @@ from rom_builder.formats.dex_code import Code, parameter_registers, parse_code
 from rom_builder.formats.dex_ids import DexIds, dotted, parameters
 from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED, Instruction, decode
 from rom_builder.formats.odex import parse_odex
+from tests.formats.builders.dex import Class, Method, dex
 
 DEX = Path(__file__).parent.parent / "fixtures" / "dex"
 FILES = sorted(DEX.glob("*.dex"))
@@ -229,3 +230,13 @@ def test_strings_are_found_in_any_order_and_each_time() -> None:
     pack_into(f"<{count}I", whole, table, *twice)
     found = DexIds(parse_dex(bytes(whole))).string_indexes(frozenset(("externalId",)))
     assert list(found) == [at, count - 1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "access"),
+    [(1, 1), (2, 2), (4, 4), (0, 0), (6, 1), (5, 2), (3, 4), (7, 0), (0x1000E, 0x10009)],
+)
+def test_what_android_9_hides_keeps_its_visibility(stored: int, access: int) -> None:
+    method = Method("m", access=stored & ~8, static=bool(stored & 8))
+    classes = DexClasses(DexIds(parse_dex(dex([Class("La;", methods=(method,))]))))
+    assert [found.access for found in classes.methods] == [access]

@@ -30,6 +30,7 @@ class Method:
     texts: tuple[str, ...] = ()
     tries: bytes = b""
     try_count: int = 0
+    access: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def members(data: bytearray, each: Class, method_of: dict[str, int], ids: Ids) -
         data += pack(f"<4H2I{len(units)}H", *counts, *units)
         if method.try_count:
             data += bytes(2 * (len(units) & 1)) + method.tries
-        listed[method.static].append((index, 9 if method.static else 1, place))
+        listed[method.static].append((index, method.access | 8 * method.static, place))
     offset = len(data)
     data += uleb128(0) + uleb128(0) + uleb128(len(listed[True])) + uleb128(len(listed[False]))
     for kind in (True, False):
