@@ -9,27 +9,28 @@ from pathlib import Path
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.source import FileSource
-from rom_builder.formats.tree import FILE_TYPES, Node, NodeKind, UnreadParts
+from rom_builder.formats.tree import FILE_TYPES, Node, NodeKind, UnreadParts, WalkedOnce
 
 MAX_DEPTH = 64
 """Folders in folders; deeper trees are not ROMs."""
 
 
-class Folder:
-    """The files below one folder of the host.
+class Folder(WalkedOnce):
+    """The files below one folder of the host, as they were when it was first walked.
 
     Symbolic links are nodes and are never followed here, so a link that points out of the folder
     leads nowhere. Owners and times are the host's, not the device's, and are left out.
     """
 
     def __init__(self, root: Path) -> None:
+        super().__init__()
         self._root = root
         self.unread = UnreadParts()
 
-    def walk(self) -> Iterator[Node]:
-        return self._walk("", 0)
+    def _walk(self) -> Iterator[Node]:
+        return self._below("", 0)
 
-    def _walk(self, folder: str, depth: int) -> Iterator[Node]:
+    def _below(self, folder: str, depth: int) -> Iterator[Node]:
         try:
             with os.scandir(self._root / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -56,7 +57,7 @@ class Folder:
                 if depth >= MAX_DEPTH:
                     self.unread.note(path, f"more than {MAX_DEPTH} folders deep")
                 else:
-                    yield from self._walk(path, depth + 1)
+                    yield from self._below(path, depth + 1)
 
     def open(self, node: Node) -> FileSource:
         """Return the content of a file.

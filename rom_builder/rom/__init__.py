@@ -286,15 +286,19 @@ class Rom:
         """SHA-256 of the input file; for a folder of its sorted list of names, kinds and digests."""
         if self.path.is_file():
             return digest_of(FileSource(self.path), self.step)
-        total = hashlib.sha256()
-        for name, file in sorted(self.by_name.items()):
-            content = file.node.target or ""
+        # The largest first: to hash them leaves the interpreter to other threads, and the many small
+        # ones are done when those may have nothing left to do.
+        digests = {}
+        for file in sorted(self.by_name.values(), key=lambda file: file.node.size, reverse=True):
             if file.node.kind is NodeKind.FILE:
                 try:
-                    content = digest_of(self.open(file))
+                    digests[file.name] = digest_of(self.open(file))
                 except ImageError as error:
-                    self.note_unread(error, name)
-                    content = "unread"
+                    self.note_unread(error, file.name)
+                    digests[file.name] = "unread"
+        total = hashlib.sha256()
+        for name, file in sorted(self.by_name.items()):
+            content = digests.get(name) or file.node.target or ""
             total.update(f"{name}\0{file.node.kind.value}\0{content}\0".encode())
         return total.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import cache
 
 from rom_builder.formats.updater_script import UpdaterScript
 from rom_builder.rom.containers import MOUNTED, Partition
@@ -38,10 +39,13 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     folder more, as in the archives that GitHub makes.
     """
     if script is not None:
-        return lambda name: next(
-            (path for path in reversed(script.extracted(name)) if not path.startswith(PASSING)),
-            None,
-        )
+
+        @cache
+        def by_script(name: str) -> str | None:
+            places = reversed(script.extracted(name))
+            return next((path for path in places if not path.startswith(PASSING)), None)
+
+        return by_script
     tops = {name.split("/", 1)[0] for name in names}
     if is_target_files(names):
         return _target_files
