@@ -15,11 +15,11 @@ What strict mode refuses, lenient mode reads as Android does and lists in ``ZipA
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.inflate import RAW, InflateError, crc32, decompressobj
 from rom_builder.formats.source import BytesSource, Slice, Source, spooled
 from rom_builder.formats.zip_digests import DEFLATE_RATIO, NewHash, digests
 from rom_builder.formats.zip_directory import (
@@ -139,7 +139,7 @@ class ZipArchive:
         else:
             self._check_ratio(entry)
             data = self._inflate(entry, self.raw(entry).read_at(0, entry.compressed_size))
-        self._check_crc(entry, zlib.crc32(data))
+        self._check_crc(entry, crc32(data))
         return data
 
     def stream(self, entry: ZipEntry, chunk: int = 1 << 20) -> Iterator[bytes]:
@@ -158,7 +158,7 @@ class ZipArchive:
             else _pieces(self._stored(entry), chunk)
         )
         for piece in pieces:
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(piece, crc)
             yield piece
         self._check_crc(entry, crc)
 
@@ -254,10 +254,10 @@ class ZipArchive:
             )
 
     def _inflate(self, entry: ZipEntry, raw: bytes) -> bytes:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater = decompressobj(RAW)
         try:
             data = inflater.decompress(raw, entry.size + 1)
-        except zlib.error as error:
+        except InflateError as error:
             raise self._fault(entry, f"damaged deflate stream ({error})") from error
         self._check_inflated(entry, len(data), at_end=inflater.eof)
         if inflater.unused_data:
@@ -266,14 +266,14 @@ class ZipArchive:
 
     def _inflated_pieces(self, entry: ZipEntry, chunk: int) -> Iterator[bytes]:
         self._check_ratio(entry)
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater = decompressobj(RAW)
         raw = _pieces(self.raw(entry), _PIECE)
         pending, size = b"", 0
         while not inflater.eof and size <= entry.size:
             more = pending or next(raw, b"")
             try:
                 data = inflater.decompress(more, chunk)
-            except zlib.error as error:
+            except InflateError as error:
                 raise self._fault(entry, f"damaged deflate stream ({error})") from error
             pending = inflater.unconsumed_tail
             size += len(data)

@@ -11,12 +11,12 @@ is in the few large entries, which need no turn.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.inflate import RAW, InflateError, crc32, decompressobj
 from rom_builder.formats.source import Source
 from rom_builder.formats.zip_directory import (
     DEFLATED,
@@ -172,13 +172,13 @@ def _plain_content(entry: ZipEntry, data: bytes, start: int) -> bytes | None:
     ):
         return None
     if method == DEFLATED:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater = decompressobj(RAW)
         try:
             content = inflater.decompress(content, size + 1)
-        except zlib.error:
+        except InflateError:
             return None
         if not inflater.eof or inflater.unused_data:
             return None
     elif method != STORED:
         return None
-    return content if len(content) == size and zlib.crc32(content) == crc else None
+    return content if len(content) == size and crc32(content) == crc else None
