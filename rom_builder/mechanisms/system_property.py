@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pydantic import Field
@@ -31,14 +31,30 @@ PROPERTY_FILES = (
     "/system/build.prop",
     "/system_ext/build.prop",
     "/system_ext/etc/build.prop",
+    "/system_dlkm/etc/build.prop",
     "/vendor/default.prop",
     "/vendor/build.prop",
+    "/vendor_dlkm/etc/build.prop",
+    "/odm_dlkm/etc/build.prop",
+    "/odm/default.prop",
     "/odm/build.prop",
     "/odm/etc/build.prop",
     "/product/build.prop",
     "/product/etc/build.prop",
+    "/product_services/build.prop",
 )
 """In the order in which init loads them (system/core, init/property_service.cpp)."""
+RAMDISK = "boot/ramdisk"
+"""Where tools that unpack ROMs put the ramdisk of the boot image."""
+DERIVED_SINCE = 29
+"""From Android 10 init derives what follows where a file has nothing for it (``property_service.cpp``,
+``property_initialize_ro_product_props`` and ``property_derive_build_fingerprint``)."""
+PRODUCT_KEYS = ("brand", "device", "manufacturer", "model", "name")
+PRODUCT_SOURCES = "product,product_services,odm,vendor,system_ext,system"
+FINGERPRINT = (
+    "ro.product.brand", "ro.product.name", "ro.product.device", "ro.build.version.release_or_codename",
+    "ro.build.id", "ro.build.version.incremental", "ro.build.type", "ro.build.tags",
+)  # fmt: skip
 LATER_WINS_FROM = 29
 """From Android 10 a later file overrides an earlier one; before, the first value of ro.* stays."""
 FILES_FIRST_FROM = 28
@@ -53,8 +69,7 @@ def property_files(rom: Rom) -> tuple[list[tuple[RomFile, BuildProp]], int | Non
     """
     found: dict[str, tuple[RomFile, BuildProp]] = {}
     for path in PROPERTY_FILES:
-        # On a phone without a partition of its own, init has /vendor as a link to /system/vendor.
-        file = rom.find(path) or rom.find(f"/system{path}")
+        file = _property_file(rom, path)
         if file is None or file.name in found:
             continue
         try:
@@ -67,6 +82,27 @@ def property_files(rom: Rom) -> tuple[list[tuple[RomFile, BuildProp]], int | Non
     ], sdk
 
 
+def _property_file(rom: Rom, path: str) -> RomFile | None:
+    """Return a property file, wherever a device has it that lacks the partition it belongs to.
+
+    On a phone without such partitions /vendor is a link to /system/vendor, /odm one to /vendor/odm.
+    """
+    places = [path, f"/system{path}"]
+    if path.startswith("/odm"):
+        places += [f"/vendor{path}", f"/system/vendor{path}"]
+    found = next(filter(None, map(rom.find, places)), None)
+    if found is None and path.count("/") == 1 and "/init" not in rom.files:
+        names = (f"{name}{RAMDISK}{path}" for name in ("", _wrapper(rom)))
+        found = next((rom.by_name[name] for name in names if name in rom.by_name), None)
+    return found
+
+
+def _wrapper(rom: Rom) -> str:
+    """Return the folder that an input lies in as a whole, with its slash; empty if there is none."""
+    tops = {name.partition("/")[0] for name in rom.by_name}
+    return f"{tops.pop()}/" if len(tops) == 1 else ""
+
+
 def read_platform(rom: Rom) -> Platform:
     """Return the effective value of every property, and the API level."""
     files, sdk = property_files(rom)
@@ -77,7 +113,30 @@ def read_platform(rom: Rom) -> Platform:
             line = properties.line(key)
             if line is not None and not (first_stays and key in effective):
                 effective[key] = (value, Location(file.name, line=line.number))
+    if sdk is not None and sdk >= DERIVED_SINCE:
+        effective.update(derived(effective))
     return Platform(sdk, effective)
+
+
+def derived(effective: Mapping[str, tuple[str, Location]]) -> dict[str, tuple[str, Location]]:
+    """Return the properties that init derives from those of the files, each placed where it comes from."""
+    found: dict[str, tuple[str, Location]] = {}
+    nothing = ("", Location(""))
+    order = effective.get("ro.product.property_source_order", nothing)[0] or PRODUCT_SOURCES
+    for key in PRODUCT_KEYS:
+        names = [f"ro.product.{source.strip()}.{key}" for source in order.split(",")]
+        values = [effective[name] for name in names if effective.get(name, nothing)[0]]
+        if values and not effective.get(f"ro.product.{key}", nothing)[0]:
+            found[f"ro.product.{key}"] = values[0]
+    if not effective.get("ro.build.fingerprint", nothing)[0]:
+        known = {**effective, **found}
+        release = known.get("ro.build.version.release", nothing)
+        parts = [known.get(key, release if "release_or" in key else nothing) for key in FINGERPRINT]
+        brand, name, device, version, build, incremental, kind, tags = (part[0] for part in parts)
+        if all(part[0] for part in parts):
+            text = f"{brand}/{name}/{device}:{version}/{build}/{incremental}:{kind}/{tags}"
+            found["ro.build.fingerprint"] = (text, parts[1][1])
+    return found
 
 
 def _sdk(files: list[BuildProp]) -> int | None:
