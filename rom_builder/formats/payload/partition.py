@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from bisect import bisect_right
+from collections import OrderedDict
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ MAX_OPERATION_SIZE = 1 << 28
 
 READ_AHEAD = 1 << 23
 """Largest output of an operation that is decoded before it is asked for, 8 MiB."""
+
+STREAMS = 8
+"""Readers of an image that are followed at a time, to tell those that read on from those that jump."""
 
 _CODECS = {
     OperationType.REPLACE: None,
@@ -45,7 +49,8 @@ class _Run(NamedTuple):
 class PartitionImage:
     """A source over the new image of one partition; safe to use from several threads.
 
-    Operations that are read one after the other are decoded ahead, on every processor.
+    Whoever reads on without a gap finds operations decoded ahead, on every processor: as many bytes as
+    were read in a row so far. Whoever jumps, from inode to inode, pays for no operation that is not read.
 
     Args:
         store: Operations that were decoded already, of this partition or another.
@@ -74,8 +79,8 @@ class PartitionImage:
         self._store = OperationStore() if store is None else store
         self.decoded = 0
         self._verified: set[int] = set()
-        self._ahead: dict[int, Future[None]] = {}
-        self._last = len(update.operations)
+        self._under_way: dict[int, Future[bytes]] = {}
+        self._streams: OrderedDict[int, int] = OrderedDict()  # bytes read in a row, by their end
         self._lock = threading.Lock()
         info = update.new_partition_info
         if info is None or info.size is None:
@@ -133,6 +138,7 @@ class PartitionImage:
 
     def read_at(self, offset: int, size: int) -> bytes:
         check_range(self, offset, size)
+        in_a_row = self._follow(offset, size)
         parts = []
         while size:
             run = self._run_at(offset)
@@ -141,11 +147,23 @@ class PartitionImage:
             if (self._operations[run.operation].type or 0) in _ZEROS:
                 parts.append(bytes(count))
             else:
+                if not start:
+                    self._decode_ahead(run.operation + 1, in_a_row)
                 start += run.skipped * self._block_size
                 parts.append(self._output(run.operation, start, count))
             offset += count
+            in_a_row += count
             size -= count
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _follow(self, offset: int, size: int) -> int:
+        """Return how many bytes before ``offset`` were read in a row up to it."""
+        with self._lock:
+            in_a_row = self._streams.pop(offset, 0)
+            self._streams[offset + size] = in_a_row + size
+            if len(self._streams) > STREAMS:
+                self._streams.popitem(last=False)
+        return in_a_row
 
     def _run_at(self, offset: int) -> _Run:
         block = offset // self._block_size
@@ -158,39 +176,47 @@ class PartitionImage:
 
     def _output(self, index: int, start: int, size: int) -> bytes:
         """Return bytes of what an operation gives; its data is compared with its SHA-256 once."""
-        with self._lock:
-            ahead = self._ahead.get(index)
-            if index == self._last + 1:
-                self._decode_ahead(index + 1)
-            self._last = index
-        if ahead is not None:
-            ahead.result()
         if index in self._verified:
             found = self._store.read(self._key(index), start, size)
             if found is not None:
                 return found
-        return self._decoded(index)[start : start + size]
+        with self._lock:
+            under_way = self._under_way.get(index)
+            if under_way is None:
+                own = self._under_way[index] = Future()
+        content = self._finish(index, own) if under_way is None else under_way.result()
+        return content[start : start + size]
 
-    def _decode_ahead(self, first: int) -> None:
-        """Start to decode the operations from ``first`` on that are not at hand."""
+    def _decode_ahead(self, first: int, size: int) -> None:
+        """Start to decode the operations from ``first`` on that give ``size`` bytes, if not at hand."""
         for index in range(first, min(first + 2 * (os.cpu_count() or 1), len(self._operations))):
             operation = self._operations[index]
-            if (
-                index not in self._ahead
-                and (operation.type or 0) not in _ZEROS
-                and self._output_size(operation) <= READ_AHEAD
-                and not (index in self._verified and self._key(index) in self._store)
-            ):
-                self._ahead[index] = self._store.workers.submit(self._decoded_ahead, index)
+            output = self._output_size(operation)
+            size -= output
+            if size < 0:
+                break
+            if (operation.type or 0) in _ZEROS or output > READ_AHEAD:
+                continue
+            if index in self._verified and self._key(index) in self._store:
+                continue
+            with self._lock:
+                if index in self._under_way:
+                    continue
+                own = self._under_way[index] = Future()
+            self._store.workers.submit(self._finish, index, own)
 
-    def _decoded_ahead(self, index: int) -> None:
+    def _finish(self, index: int, own: Future[bytes]) -> bytes:
+        """Decode an operation, and tell those who wait for it."""
         try:
-            self._decoded(index)
-        except ImageError:
-            pass  # raised where the operation is read
+            content = self._decoded(index)
+            own.set_result(content)
+        except BaseException as error:
+            own.set_exception(error)
+            raise
         finally:
             with self._lock:
-                del self._ahead[index]
+                del self._under_way[index]
+        return content
 
     def _key(self, index: int) -> OperationKey:
         operation = self._operations[index]
