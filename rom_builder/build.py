@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies
 from rom_builder.provenance.attestations import Artifact, Origin
 from rom_builder.provenance.proof import Proof, brought_files, write_proof
+from rom_builder.provenance.sbom import components, read_ahead
 from rom_builder.readers.signatures import read_accepted
 from rom_builder.rom import Rom
 from rom_builder.rom.opening import open_rom
@@ -142,6 +144,8 @@ def build(
     base_digest = in_background(lambda: rom.sha256) if wanted else None
     _refuse_output(base, output)
     kind = base_of(rom)
+    if attesting and rom.contents.payloads:
+        in_background(lambda: read_ahead(rom))  # decoded beside what only one processor can do
     step("plan")
     made = plan(rom, policies, brought, removed=removed, wipe=wipe)
     if replace_otacerts:
@@ -166,7 +170,10 @@ def build(
         if asking:
             return work.asked(result, report, asking)
         refuse_unless_compliant(report, made, output, result)
-        report = named(report, output, work.signed(file, digest.result()))
+        work.sign(file, digest.result())
+        hashed = in_background(lambda: work.verified(file))
+        parts = components(result) if attesting else None
+        report = named(report, output, hashed.result())
         if attesting is not None and base_digest is not None and keys.attestation is not None:
             step("attest")
             origin = Origin(
@@ -178,7 +185,7 @@ def build(
                 moment=attesting.moment,
                 log_head=attesting.log.head() if attesting.log else None,
             )
-            write_proof(output, report, result, origin, keys.attestation)
+            write_proof(output, report, result, origin, keys.attestation, parts)
     return Built(output, made, report)
 
 
@@ -226,6 +233,7 @@ class _Work:
         self.step("check")
         source = FileSource(Path(file.name))
         digest = in_background(lambda: signed_digest(source))
+        in_background(lambda: os.fsync(file.fileno()))  # less is left to wait for at the end
         result = open_rom(Path(file.name), operations=self.rom.contents.operations)
         report = check_rom(
             result,
@@ -248,8 +256,8 @@ class _Work:
         report = named(report, self.output, result.sha256)
         return Built(self.output, self.made, report, unsigned=True)
 
-    def signed(self, file: BinaryIO, digest: bytes) -> str:
-        """Sign the whole file and verify that; return the SHA-256 of the package in hex."""
+    def sign(self, file: BinaryIO, digest: bytes) -> None:
+        """Sign the whole file."""
         self.step("sign")
         source = FileSource(Path(file.name))
         tail = sign_package(source, self.keys.ota, digest)
@@ -257,6 +265,9 @@ class _Work:
         file.write(tail)
         file.truncate()
         file.flush()
+
+    def verified(self, file: BinaryIO) -> str:
+        """Verify the signature of the whole file; return the SHA-256 of the package in hex."""
         self.step("verify")
         signed = FileSource(Path(file.name))
         digests = digests_of(signed)

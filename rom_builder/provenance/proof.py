@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rom_builder.edits import FileData
 from rom_builder.files import write_whole
@@ -23,6 +24,9 @@ from rom_builder.provenance.sbom import sbom
 from rom_builder.rom import Rom
 from rom_builder.signers.log import SigningLog
 from rom_builder.signers.signer import CheckedSigner
+
+if TYPE_CHECKING:
+    from cyclonedx.model.component import Component
 
 BOM_SUFFIX = ".cdx.json"
 
@@ -43,16 +47,29 @@ class Proof:
 
 
 def write_proof(
-    output: Path, report: Report, rom: Rom, origin: Origin, signer: CheckedSigner
+    output: Path,
+    report: Report,
+    rom: Rom,
+    origin: Origin,
+    signer: CheckedSigner,
+    parts: Sequence[Component] | None = None,
 ) -> None:
     """Write a bill of materials and signed statements beside a package.
+
+    Args:
+        output: The package.
+        report: On it.
+        rom: It, open.
+        origin: What it was made from.
+        signer: The key for attestations.
+        parts: What the bill lists, if it is at hand.
 
     Raises:
         SigningError: The key for attestations fails.
     """
     package = Artifact(output.name, report.image.sha256)
     bom = output.with_name(output.name + BOM_SUFFIX)
-    data = sbom(rom, package.sha256, origin.moment)
+    data = sbom(rom, package.sha256, origin.moment, parts)
     beside = [Artifact(bom.name, hashlib.sha256(data).hexdigest())]
     statements = (
         provenance(package, origin, beside),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,22 @@ VERSION_CODE_MAJOR = 0x01010576
 
 PREFIX = "rom-builder:"
 """What the names of our properties start with."""
+MODULES = (".apex", ".capex")
+HASHED = (".apk", *MODULES)
+"""Ends of the names of files whose digest is given."""
+_TOUCHED = 256 << 10
 
 
-def sbom(rom: Rom, sha256: str, moment: datetime) -> bytes:
+def sbom(
+    rom: Rom, sha256: str, moment: datetime, parts: Sequence[Component] | None = None
+) -> bytes:
     """Return the bill of materials of a ROM; the same ROM and moment give the same bytes.
 
     Args:
         rom: The ROM.
         sha256: Its digest, in hexadecimal digits.
         moment: When it is made.
+        parts: What :func:`components` gives, if it is at hand.
 
     Raises:
         ImageError: The ROM is damaged where it has to be read.
@@ -61,7 +69,7 @@ def sbom(rom: Rom, sha256: str, moment: datetime) -> bytes:
     tool = Component(name="rom-builder", version=__version__, type=ComponentType.APPLICATION)
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"rom:sha256:{sha256}"),
-        components=[*partitions(rom), *programs(rom)],
+        components=components(rom) if parts is None else parts,
     )
     bom.metadata.timestamp = moment.astimezone(UTC)
     bom.metadata.component = root
@@ -69,6 +77,28 @@ def sbom(rom: Rom, sha256: str, moment: datetime) -> bytes:
     bom.register_dependency(root, list(bom.components))
     text: str = JsonV1Dot6(bom).output_as_string(indent=2)
     return text.encode() + b"\n"
+
+
+def components(rom: Rom) -> list[Component]:
+    """Return everything that a ROM consists of.
+
+    Raises:
+        ImageError: The ROM is damaged where it has to be read.
+    """
+    return [*partitions(rom), *programs(rom)]
+
+
+def read_ahead(rom: Rom) -> None:
+    """Touch what a bill of materials gives digests of, so that it is decoded when it is read.
+
+    Whoever is in a hurry goes first. What cannot be read is left to whoever reads it.
+    """
+    for file in rom.with_suffix(*HASHED):
+        with suppress(ImageError):
+            source = rom.open(file)
+            for end in (*range(1, source.size, _TOUCHED), source.size):
+                rom.contents.operations.give_way()
+                source.read_at(end - 1, 1)
 
 
 def partitions(rom: Rom) -> Iterator[Component]:
@@ -110,7 +140,7 @@ def programs(rom: Rom) -> Iterator[Component]:
                 {"path": file.path or file.name, "version-code": code, **signers(rom, file)}
             ),
         )
-    for file in rom.with_suffix(".apex", ".capex"):
+    for file in rom.with_suffix(*MODULES):
         yield Component(
             name=printable(file.name.rpartition("/")[2].rpartition(".")[0]),
             type=ComponentType.PLATFORM,

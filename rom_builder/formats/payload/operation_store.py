@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from typing import IO, NamedTuple
 
@@ -52,12 +53,23 @@ class OperationStore:
         self._file: IO[bytes] | None = None
         self._places: dict[OperationKey, int] = {}
         self._end = 0
+        self._ahead: set[Future[object]] = set()
         self._lock = threading.Lock()
 
     @cached_property
-    def workers(self) -> ThreadPoolExecutor:
-        """Threads that decode ahead, one a processor."""
+    def _workers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+
+    def decode_ahead(self, decode: Callable[[], object]) -> None:
+        """Decode an operation that somebody is going to read, one a processor at a time."""
+        future = self._workers.submit(decode)
+        self._ahead.add(future)
+        future.add_done_callback(self._ahead.discard)
+
+    def give_way(self) -> None:
+        """Wait while operations are decoded ahead: for those whose reading has time."""
+        while self._ahead:
+            wait(tuple(self._ahead))
 
     def __contains__(self, key: OperationKey) -> bool:
         with self._lock:

@@ -8,6 +8,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
@@ -203,7 +204,7 @@ class PartitionImage:
                 if index in self._under_way:
                     continue
                 own = self._under_way[index] = Future()
-            self._store.workers.submit(self._finish, index, own)
+            self._store.decode_ahead(partial(self._finish, index, own))
 
     def _finish(self, index: int, own: Future[bytes]) -> bytes:
         """Decode an operation, and tell those who wait for it."""

@@ -304,9 +304,8 @@ class PayloadWriter:
         with ThreadPoolExecutor(1) as pool:
             for blob in self._blobs:
                 data = self._data(blob)
-                # hashlib lets other threads run: the digests of whole and part cost the time of one
-                other = pool.submit(whole.update, data)
-                signed.update(data)
+                # hashlib lets other threads run: a second processor computes what is signed
+                other = pool.submit(_update, (whole, signed), data)
                 if blob.digest is not None and hashlib.sha256(data).digest() != blob.digest:
                     raise ImageError(
                         f"the data of an operation of partition {blob.name} does not match its "
@@ -356,6 +355,11 @@ def _encoded(
     data = read_blocks(image, blocks, block_size)
     kind, packed = encode_blocks(data)
     return _Encoded(kind, packed, snapshot_bytes(data, layout, block_size))
+
+
+def _update(digests: Sequence[hashlib._Hash], data: bytes) -> None:
+    for digest in digests:
+        digest.update(data)
 
 
 def _sha256(image: Source) -> bytes:
