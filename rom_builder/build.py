@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import date
@@ -24,6 +24,7 @@ from rom_builder.formats.ota_signature import (
     signed_size,
     verify_ota_signature,
 )
+from rom_builder.formats.payload import OperationStore
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
@@ -138,7 +139,7 @@ def build(
         refuse_public_key(key.public_key, allow_public_key=allow_public_key, name=key.uri)
     refuse_unfit(keys.ota)
     step("open")
-    rom = open_rom(base)
+    rom = open_rom(base, operations=OperationStore(whole=likely_edited(brought, removed)))
     attesting = None if keys.attestation is None else proof
     wanted = attesting or keys.ota.absent
     base_digest = in_background(lambda: rom.sha256) if wanted else None
@@ -171,6 +172,7 @@ def build(
             return work.asked(result, report, asking)
         refuse_unless_compliant(report, made, output, result)
         work.sign(file, digest.result())
+        step("verify")
         hashed = in_background(lambda: work.verified(file))
         parts = components(result) if attesting else None
         report = named(report, output, hashed.result())
@@ -187,6 +189,14 @@ def build(
             )
             write_proof(output, report, result, origin, keys.attestation, parts)
     return Built(output, made, report)
+
+
+def likely_edited(brought: Iterable[str], removed: Iterable[str]) -> set[str]:
+    """Return partitions that an edit is likely to be in: an edited one is read to its end.
+
+    Files of a policy's own lie in the system partition.
+    """
+    return {"system", *(path.lstrip("/").split("/", 1)[0] for path in (*brought, *removed))}
 
 
 def _refuse_output(base: Path, output: Path) -> None:
@@ -268,7 +278,6 @@ class _Work:
 
     def verified(self, file: BinaryIO) -> str:
         """Verify the signature of the whole file; return the SHA-256 of the package in hex."""
-        self.step("verify")
         signed = FileSource(Path(file.name))
         digests = digests_of(signed)
         verify_ota_signature(signed, [self.keys.ota.certificate], digests)

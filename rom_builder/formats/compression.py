@@ -19,6 +19,7 @@ from rom_builder.errors import ImageError
 MAX_WINDOW = 1 << 27
 """Largest history window a stream may ask for, 128 MiB: ``zstd -22`` uses it, ``xz -9`` half."""
 
+_FED = 1 << 16  # compressed bytes that a decoder gets at a time, where it is to stop early
 LZ4_LEGACY_BLOCK = 8 << 20
 """Uncompressed bytes of every block of an LZ4 legacy frame but the last (``lz4 -l``)."""
 
@@ -85,6 +86,68 @@ def decompress_exactly(codec: Codec, data: bytes, size: int) -> bytes:
             f"{len(data) - used} bytes follow the {codec.name.lower()} stream", offset=used
         )
     return content
+
+
+class Stepwise:
+    """A stream that is decoded as far as it is wanted, and later on from there.
+
+    Args:
+        codec: One of :data:`STEPWISE`.
+        data: The stream.
+        size: Bytes that it decodes to.
+
+    Attributes:
+        decoded: Bytes that it gave so far.
+    """
+
+    def __init__(self, codec: Codec, data: bytes, size: int) -> None:
+        self.decoded = 0
+        self._codec = codec
+        self._decompressor = STEPWISE[codec]()
+        self._content = bytearray(size)
+        self._data = data
+        self._fed = 0
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``start`` on, of those that were decoded."""
+        with memoryview(self._content) as content:
+            return bytes(content[start : start + size])
+
+    def decode(self, end: int) -> None:
+        """Decode until there are ``end`` bytes.
+
+        Raises:
+            ImageError: Damaged or too short; if ``end`` is all: of another size, or bytes follow.
+        """
+        name, size = self._codec.name.lower(), len(self._content)
+        try:
+            while self.decoded < end and (piece := self._next(end - self.decoded)):
+                self._content[self.decoded : self.decoded + len(piece)] = piece
+                self.decoded += len(piece)
+            more = self._next(1) if end == size else b""
+        except (lzma.LZMAError, OSError, EOFError, MemoryError, ValueError, _Damaged) as error:
+            raise ImageError(f"damaged {name} stream: {error}") from error
+        if more:
+            raise ImageError(f"{name} stream decodes to more than {size} bytes")
+        if self.decoded < end:
+            raise ImageError(f"{name} stream decodes to {self.decoded} bytes, not {size}")
+        rest = len(self._data) - self._fed + len(self._decompressor.unused_data)
+        if end == size and rest:
+            raise ImageError(f"{rest} bytes follow the {name} stream")
+
+    def _next(self, limit: int) -> bytes:
+        """Return at most ``limit`` bytes more; none only at the end."""
+        while not self._decompressor.eof:
+            data = b""
+            if self._decompressor.needs_input:
+                data = self._data[self._fed : self._fed + _FED]
+                self._fed += len(data)
+                if not data:
+                    raise _Damaged("it ends early")
+            piece = self._decompressor.decompress(data, limit)
+            if piece:
+                return piece
+        return b""
 
 
 def compress(codec: Codec, data: bytes) -> bytes:
@@ -159,7 +222,18 @@ def _bzip2(data: bytes, limit: int) -> tuple[bytes, int]:
 
 
 def _xz(data: bytes, limit: int) -> tuple[bytes, int]:
-    return _run(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * MAX_WINDOW), data, limit)
+    return _run(_xz_decompressor(), data, limit)
+
+
+def _xz_decompressor() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * MAX_WINDOW)
+
+
+STEPWISE: dict[Codec, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]] = {
+    Codec.BZIP2: bz2.BZ2Decompressor,
+    Codec.XZ: _xz_decompressor,
+}
+"""Codecs whose decoders can stop anywhere and go on."""
 
 
 def _lzma(data: bytes, limit: int) -> tuple[bytes, int]:

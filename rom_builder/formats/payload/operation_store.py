@@ -1,4 +1,4 @@
-"""Decoded operations, so that none is decoded twice.
+"""Decoded operations, whole or their first bytes, so that none is decoded again and again.
 
 They are found by what they are made of, so payloads that share the data of operations, as a base and
 a package built from it do, can share a store.
@@ -11,13 +11,18 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from typing import IO, NamedTuple
 
-MEMORY = 1 << 26
-"""Bytes of decoded operations kept in memory, 64 MiB; those used longest ago go to a file."""
+from rom_builder.formats.compression import Stepwise
+
+MEMORY = 1 << 24
+"""Bytes of decoded operations kept in memory, 16 MiB; those used longest ago go to a file."""
+
+BEGUN = 4
+"""Decoders that wait to go on; each takes up to three times what its operation gives."""
 
 
 class OperationKey(NamedTuple):
@@ -43,15 +48,21 @@ class OperationStore:
     Args:
         memory: Most bytes kept in memory; the output used last is kept whatever its size.
         disk: Most bytes kept in the file; None for half of the free space.
+        whole: Names of partitions that are going to be read to their end: none of their operations is
+            decoded in part.
     """
 
-    def __init__(self, memory: int = MEMORY, disk: int | None = None) -> None:
+    def __init__(
+        self, memory: int = MEMORY, disk: int | None = None, whole: Collection[str] = ()
+    ) -> None:
+        self.whole = whole
         self._memory = memory
         self._disk = disk
         self._used = 0
         self._items: OrderedDict[OperationKey, bytes] = OrderedDict()
         self._file: IO[bytes] | None = None
-        self._places: dict[OperationKey, int] = {}
+        self._places: dict[OperationKey, tuple[int, int]] = {}  # offset in the file, and size
+        self._begun: OrderedDict[OperationKey, Stepwise] = OrderedDict()
         self._end = 0
         self._ahead: set[Future[object]] = set()
         self._lock = threading.Lock()
@@ -71,34 +82,61 @@ class OperationStore:
         while self._ahead:
             wait(tuple(self._ahead))
 
-    def __contains__(self, key: OperationKey) -> bool:
+    def held(self, key: OperationKey) -> int:
+        """Return how many bytes of an output are here, from its start on."""
         with self._lock:
-            return key in self._items or key in self._places
+            return self._held(key)
+
+    def _held(self, key: OperationKey) -> int:
+        if key in self._begun:
+            return self._begun[key].decoded
+        return len(self._items[key]) if key in self._items else self._places.get(key, (0, 0))[1]
 
     def read(self, key: OperationKey, start: int, size: int) -> bytes | None:
-        """Return ``size`` bytes of an output from ``start`` on, None if it is not here."""
+        """Return ``size`` bytes of an output from ``start`` on, None if they are not here."""
         with self._lock:
+            if self._held(key) < start + size:
+                return None
+            if key in self._begun:
+                self._begun.move_to_end(key)
+                return self._begun[key].read(start, size)
             content = self._items.get(key)
             if content is not None:
                 self._items.move_to_end(key)
                 return content[start : start + size]
-            place = self._places.get(key)
-            if place is None or self._file is None:
+            if self._file is None:
                 return None
-            found = os.pread(self._file.fileno(), size, place + start)
+            found = os.pread(self._file.fileno(), size, self._places[key][0] + start)
         return found if len(found) == size else None
 
     def put(self, key: OperationKey, content: bytes) -> None:
-        """Keep an output."""
+        """Keep an output, or the first bytes of one."""
         with self._lock:
-            if key in self._items or key in self._places:
-                return
-            self._items[key] = content
-            self._used += len(content)
-            while self._used > self._memory and len(self._items) > 1:
-                old, dropped = self._items.popitem(last=False)
-                self._used -= len(dropped)
-                self._write(old, dropped)
+            self._put(key, content)
+
+    def _put(self, key: OperationKey, content: bytes) -> None:
+        if self._held(key) >= len(content):
+            return
+        self._places.pop(key, None)
+        self._used += len(content) - len(self._items.pop(key, b""))
+        self._items[key] = content
+        while self._used > self._memory and len(self._items) > 1:
+            old, dropped = self._items.popitem(last=False)
+            self._used -= len(dropped)
+            self._write(old, dropped)
+
+    def put_begun(self, key: OperationKey, begun: Stepwise) -> None:
+        """Keep an output that was decoded in part, and its decoder for a while."""
+        with self._lock:
+            self._begun[key] = begun
+            while len(self._begun) > BEGUN:
+                old, dropped = self._begun.popitem(last=False)
+                self._put(old, dropped.read(0, dropped.decoded))
+
+    def take_begun(self, key: OperationKey) -> Stepwise | None:
+        """Return what was put by :meth:`put_begun`, for the caller alone; None if it is gone."""
+        with self._lock:
+            return self._begun.pop(key, None)
 
     def _write(self, key: OperationKey, content: bytes) -> None:
         try:
@@ -115,5 +153,5 @@ class OperationStore:
         except OSError:
             self._disk = 0
             return
-        self._places[key] = self._end
+        self._places[key] = (self._end, len(content))
         self._end += len(content)

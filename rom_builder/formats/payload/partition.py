@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.compression import Codec, decompress_exactly
+from rom_builder.formats.compression import STEPWISE, Codec, Stepwise, decompress_exactly
 from rom_builder.formats.payload.manifest import InstallOperation, OperationType, PartitionUpdate
 from rom_builder.formats.payload.operation_store import OperationKey, OperationStore
 from rom_builder.formats.source import Source, check_range
@@ -25,6 +25,9 @@ MAX_OPERATION_SIZE = 1 << 28
 
 READ_AHEAD = 1 << 23
 """Largest output of an operation that is decoded before it is asked for, 8 MiB."""
+
+PART_STEP = 1 << 16
+"""Operations that are read in part are decoded to a multiple of 64 KiB."""
 
 STREAMS = 8
 """Readers of an image that are followed at a time, to tell those that read on from those that jump."""
@@ -50,6 +53,7 @@ class _Run(NamedTuple):
 class PartitionImage:
     """A source over the new image of one partition; safe to use from several threads.
 
+    Operations are decoded as far as they are read; one of which most is read is decoded whole.
     Whoever reads on without a gap finds operations decoded ahead, on every processor: as many bytes as
     were read in a row so far. Whoever jumps, from inode to inode, pays for no operation that is not read.
 
@@ -80,7 +84,7 @@ class PartitionImage:
         self._store = OperationStore() if store is None else store
         self.decoded = 0
         self._verified: set[int] = set()
-        self._under_way: dict[int, Future[bytes]] = {}
+        self._under_way: dict[int, Future[None]] = {}
         self._streams: OrderedDict[int, int] = OrderedDict()  # bytes read in a row, by their end
         self._lock = threading.Lock()
         info = update.new_partition_info
@@ -96,7 +100,7 @@ class PartitionImage:
 
     def _check(self, index: int, operation: InstallOperation) -> None:
         kind = operation.type or 0
-        where = f"operation {index} of partition {self._name}"
+        where = self._place(index)
         if kind in _ZEROS:
             return
         if kind not in _CODECS:
@@ -177,16 +181,18 @@ class PartitionImage:
 
     def _output(self, index: int, start: int, size: int) -> bytes:
         """Return bytes of what an operation gives; its data is compared with its SHA-256 once."""
-        if index in self._verified:
-            found = self._store.read(self._key(index), start, size)
-            if found is not None:
-                return found
-        with self._lock:
-            under_way = self._under_way.get(index)
+        while True:
+            if index in self._verified:
+                found = self._store.read(self._key(index), start, size)
+                if found is not None:
+                    return found
+            with self._lock:
+                under_way = self._under_way.get(index)
+                if under_way is None:
+                    own = self._under_way[index] = Future()
             if under_way is None:
-                own = self._under_way[index] = Future()
-        content = self._finish(index, own) if under_way is None else under_way.result()
-        return content[start : start + size]
+                return self._finish(index, start, size, own)
+            under_way.result()
 
     def _decode_ahead(self, first: int, size: int) -> None:
         """Start to decode the operations from ``first`` on that give ``size`` bytes, if not at hand."""
@@ -198,19 +204,19 @@ class PartitionImage:
                 break
             if (operation.type or 0) in _ZEROS or output > READ_AHEAD:
                 continue
-            if index in self._verified and self._key(index) in self._store:
+            if index in self._verified and self._store.held(self._key(index)) == output:
                 continue
             with self._lock:
                 if index in self._under_way:
                     continue
                 own = self._under_way[index] = Future()
-            self._store.decode_ahead(partial(self._finish, index, own))
+            self._store.decode_ahead(partial(self._finish, index, 0, output, own))
 
-    def _finish(self, index: int, own: Future[bytes]) -> bytes:
-        """Decode an operation, and tell those who wait for it."""
+    def _finish(self, index: int, start: int, size: int, own: Future[None]) -> bytes:
+        """Decode an operation as far as wanted, return that, and tell those who wait."""
         try:
-            content = self._decoded(index)
-            own.set_result(content)
+            content = self._decoded(index, start, size)
+            own.set_result(None)
         except BaseException as error:
             own.set_exception(error)
             raise
@@ -224,25 +230,77 @@ class PartitionImage:
         digest = operation.data_sha256_hash or b""
         return OperationKey(operation.type or 0, digest, self._output_size(operation))
 
-    def _decoded(self, index: int) -> bytes:
-        """Decode an operation, unless that was done already; its data is checked first."""
-        operation, key = self._operations[index], self._key(index)
-        where = f"operation {index} of partition {self._name}"
-        start = self._blob_offset + (operation.data_offset or 0)
-        blob = self._source.read_at(start, operation.data_length or 0)
-        if hashlib.sha256(blob).digest() != operation.data_sha256_hash:
-            raise ImageError(f"the data of {where} does not match its SHA-256", offset=start)
-        content = self._store.read(key, 0, key.size)
+    def _decoded(self, index: int, start: int, size: int) -> bytes:
+        """Return bytes of what an operation gives, decoded up to them at least.
+
+        Its data is checked first. Decoding goes on where it stopped, if it did not long ago.
+        """
+        key = self._key(index)
+        begun = self._store.take_begun(key)
+        blob = b"" if begun and index in self._verified else self._blob(index)
+        content = None if begun else self._store.read(key, start, size)
         if content is None:
-            codec = _CODECS[OperationType(operation.type or 0)]
             try:
-                content = blob if codec is None else decompress_exactly(codec, blob, key.size)
+                content = self._decode(key, blob, begun, start, size)
             except ImageError as error:
-                raise ImageError(f"{where}: {error.message}", offset=start) from error
-            if len(content) != key.size:
-                raise ImageError(f"{where} has {len(content)} bytes, not {key.size}", offset=start)
-            self._store.put(key, content)
-            with self._lock:
-                self.decoded += len(content)
+                raise ImageError(
+                    f"{self._place(index)}: {error.message}", offset=self._start(index)
+                ) from error
         self._verified.add(index)
         return content
+
+    def _blob(self, index: int) -> bytes:
+        """Read the data of an operation and compare it with its SHA-256."""
+        operation, start = self._operations[index], self._start(index)
+        blob = self._source.read_at(start, operation.data_length or 0)
+        if hashlib.sha256(blob).digest() != operation.data_sha256_hash:
+            raise ImageError(
+                f"the data of {self._place(index)} does not match its SHA-256", offset=start
+            )
+        return blob
+
+    def _start(self, index: int) -> int:
+        return self._blob_offset + (self._operations[index].data_offset or 0)
+
+    def _place(self, index: int) -> str:
+        return f"operation {index} of partition {self._name}"
+
+    def _decode(
+        self, key: OperationKey, blob: bytes, begun: Stepwise | None, start: int, size: int
+    ) -> bytes:
+        codec = _CODECS[OperationType(key.kind)]
+        if codec in STEPWISE:
+            stop = self._stop(key, start + size, begun)
+            begun = begun or Stepwise(codec, blob, key.size)
+            before = begun.decoded
+            begun.decode(stop)
+            self._count(begun.decoded - before)
+            if begun.decoded < key.size:
+                self._store.put_begun(key, begun)
+                return begun.read(start, size)
+            content = begun.read(0, key.size)
+        else:
+            content = decompress_exactly(codec, blob, key.size) if codec else blob
+            self._count(len(content))
+        if len(content) != key.size:
+            raise ImageError(f"has {len(content)} bytes, not {key.size}")
+        self._store.put(key, content)
+        return content[start : start + size]
+
+    def _stop(self, key: OperationKey, end: int, begun: Stepwise | None) -> int:
+        """Return how far to decode an operation that is read up to ``end``.
+
+        Whole if most of it is wanted, or if it was begun before and its decoder is gone.
+        """
+        stop = -(-end // PART_STEP) * PART_STEP
+        in_part = (
+            stop <= key.size * 3 // 4
+            and key.size <= READ_AHEAD
+            and self._name not in self._store.whole
+            and (begun is not None or not self._store.held(key))
+        )
+        return stop if in_part else key.size
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.decoded += size
