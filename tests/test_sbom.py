@@ -12,7 +12,13 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from rom_builder.cli import main
+from rom_builder.formats.payload import PartitionImage
+from rom_builder.provenance.sbom import components, read_ahead
+from rom_builder.rom.opening import open_rom
 from tests.fixtures.make_apks import APKS
+from tests.formats.builders.payload import BLOCK, REPLACE_XZ, Part, Spec, full_ops
+from tests.formats.damage import noise
+from tests.kinds import erofs_image, padded
 from tests.roms import Content, write_rom
 
 FILES: dict[str, Content] = {
@@ -67,3 +73,25 @@ def test_a_damaged_app_is_listed_and_said_to_be_unread(
     said = json.loads((tmp_path / "out.json").read_text())
     names = {component["name"] for component in said["components"]}
     assert names == {"com.example.messaging", "X.apk"}
+
+
+@pytest.mark.judge("mkfs.erofs")
+def test_apps_that_were_read_ahead_are_not_decoded_again(tmp_path: Path) -> None:
+    files = {
+        "build.prop": b"ro.product.device=pine\n",
+        "framework/large.jar": noise(1 << 20, 1),
+        "app/A/A.apk": noise(3_000_000, 2),
+        "lib/large.so": noise(3_000_000, 3),
+    }
+    image = padded(erofs_image(tmp_path, files))
+    operations = full_ops(image, [REPLACE_XZ], (1 << 21) // BLOCK)
+    (tmp_path / "payload.bin").write_bytes(Spec([Part("system", image, operations)]).build())
+    rom = open_rom(tmp_path / "payload.bin")
+    (partition,) = rom.contents.partitions.values()
+    source = partition.source
+    assert isinstance(source, PartitionImage)
+    read_ahead(rom)
+    decoded = source.decoded
+    assert 3_000_000 < decoded < len(image)
+    assert "A.apk" in {component.name for component in components(rom)}
+    assert source.decoded < decoded + (1 << 18)

@@ -13,7 +13,9 @@ import zstandard
 from rom_builder.errors import ImageError
 from rom_builder.formats.compression import (
     LZ4_LEGACY_BLOCK,
+    STEPWISE,
     Codec,
+    Stepwise,
     decompress,
     decompress_exactly,
     detect_codec,
@@ -72,6 +74,39 @@ def test_a_stream_cut_short_is_refused(codec: Codec) -> None:
     data = COMPRESSED[codec]
     with pytest.raises(ImageError, match="damaged"):
         decompress_exactly(codec, data[: len(data) - 9], len(CONTENT))
+
+
+@pytest.mark.parametrize("codec", list(STEPWISE))
+@pytest.mark.parametrize("step", [1, 999, 20_000, len(CONTENT)])
+def test_a_stream_may_be_decoded_step_by_step(codec: Codec, step: int) -> None:
+    stepwise = Stepwise(codec, COMPRESSED[codec], len(CONTENT))
+    for end in (*range(step, min(len(CONTENT), 50 * step), step), len(CONTENT)):
+        stepwise.decode(end)
+        assert stepwise.decoded == end
+        assert stepwise.read(end // 2, end - end // 2) == CONTENT[end // 2 : end]
+
+
+@pytest.mark.parametrize("codec", list(STEPWISE))
+@pytest.mark.parametrize(
+    ("cut", "more", "size", "message"),
+    [
+        (9, b"", 0, "damaged .* it ends early"),
+        (0, b"12345678", 0, "8 bytes follow"),
+        (0, bytes(1 << 17), 0, "131072 bytes follow"),
+        (0, b"", -1, "decodes to more than"),
+        (0, b"", 1, "decodes to .* bytes, not"),
+    ],
+)
+def test_a_stream_decoded_step_by_step_is_held_to_its_end(
+    codec: Codec, cut: int, more: bytes, size: int, message: str
+) -> None:
+    data = COMPRESSED[codec]
+    data = data[: len(data) - cut] + more
+    size += len(CONTENT)
+    stepwise = Stepwise(codec, data, size)
+    stepwise.decode(1000)
+    with pytest.raises(ImageError, match=message):
+        stepwise.decode(size)
 
 
 @every_codec
