@@ -17,6 +17,7 @@ from rom_builder.mechanisms import binding_models
 from rom_builder.policy.load import load_policies
 from rom_builder.readers.packages import Packages
 from rom_builder.rom.opening import open_rom
+from tests.kinds import CONTENT, ext4_image
 from tests.roms import App, Content, write_rom
 
 PROPERTIES = "ro.build.version.sdk=29\nro.debuggable=0\n"
@@ -134,3 +135,34 @@ def test_a_folder_around_the_dump_makes_no_difference(packed: bool, tmp_path: Pa
     inspection = inspect_rom(rom)
     assert inspection.build["api_level"] == "29"
     assert [part.path for part in inspection.unread] == ["pine_dump-user-10/all_files.txt"]
+
+
+VENDORS_OWN: dict[str, Content] = {
+    "oppo_product/build.prop": "ro.product.product.device=pine\n",
+    "oppo_product/priv-app/B/B.apk": App("com.example.b", debuggable=True),
+    "system_other/system/app/A/oat/arm/A.odex": "",
+}
+
+
+def test_a_vendors_own_partition_with_apps_counts_in_a_folder(tmp_path: Path) -> None:
+    rom = open_rom(write_rom(tmp_path, {**WHOLE, **VENDORS_OWN}))
+    assert "/oppo_product/build.prop" in rom.files
+    assert [path for path in rom.files if path.startswith("/system_other")] == []
+    assert [a.file.path for a in Packages(rom).named("com.example.b")] == [
+        "/oppo_product/priv-app/B/B.apk"
+    ]
+
+
+@pytest.mark.judge("mkfs.ext4")
+def test_a_vendors_own_partition_with_apps_counts_as_an_image(tmp_path: Path) -> None:
+    own = {"etc/build.prop": b"", "priv-app/B/B.apk": App("com.example.b").encode()}
+    product = {"etc/build.prop": b"a=b\n", "overlay/C/C.apk": App("com.example.c").encode()}
+    for name, files in {"oppo_product": own, "product": product, "system": CONTENT}.items():
+        (tmp_path / name).mkdir()
+        image = ext4_image(tmp_path / name, files)
+        (tmp_path / "rom").mkdir(exist_ok=True)
+        (tmp_path / "rom" / f"{name}.img").write_bytes(image)
+    rom = open_rom(tmp_path / "rom")
+    assert rom.files["/product/overlay/C/C.apk"].name == "product.img!/overlay/C/C.apk"
+    assert rom.files["/oppo_product/priv-app/B/B.apk"].name == "oppo_product.img!/priv-app/B/B.apk"
+    assert rom.unmounted == []

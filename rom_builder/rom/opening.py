@@ -17,7 +17,14 @@ from rom_builder.formats.updater_script import UpdaterScript, parse_updater_scri
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.rom import SCRIPT, Mount, Rom, Step, silent
-from rom_builder.rom.containers import HEAD_SIZE, Contents, Partition, inner, open_images
+from rom_builder.rom.containers import (
+    HEAD_SIZE,
+    MOUNTED,
+    Contents,
+    Partition,
+    inner,
+    open_images,
+)
 from rom_builder.rom.placement import (
     Place,
     below,
@@ -25,6 +32,7 @@ from rom_builder.rom.placement import (
     nowhere,
     of_package,
     of_partition,
+    of_vendor,
 )
 
 MAX_SCRIPT_SIZE = 4 << 20
@@ -137,14 +145,16 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
     """Return where the partition images of an input are mounted.
 
     Of two slots the first with files is mounted; a partition that the input also has unpacked is
-    not mounted again. Before system-as-root the boot image's ramdisk is the root file system.
+    not mounted again. A partition of a vendor's own, which has apps, is mounted by its name. Before
+    system-as-root the boot image's ramdisk is the root file system.
     """
     walk_ahead(partition.tree for partition in contents.partitions.values() if partition.tree)
     mounts: list[Mount] = []
     ramdisks: list[Mount] = []
     used = set(taken)
     system_as_root = "/init" in taken
-    for partition in sorted(contents.partitions.values(), key=lambda p: (p.slot, p.path)):
+    order = lambda p: (p.slot, p.name not in MOUNTED, p.path)  # noqa: E731
+    for partition in sorted(contents.partitions.values(), key=order):
         if partition.tree is None:
             continue
         prefix = f"{partition.path}!/" if partition.path else ""
@@ -152,7 +162,11 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
             mount = Mount(inner(partition.path, "ramdisk!/"), partition.tree, nowhere, partition)
             ramdisks.append(mount)
             continue
-        point = of_partition(partition, {node.path for node in partition.tree.walk()})
+        names = {node.path for node in partition.tree.walk()}
+        point = of_partition(partition, names)
+        again = any(m.partition and m.partition.name == partition.name for m in mounts)
+        if not again and (point is None or (point == "/product" and point in used)):
+            point = of_vendor(partition, names) or point
         placed = nowhere if point is None or point in used else below(point)
         system_as_root |= point == ""
         if point is not None:

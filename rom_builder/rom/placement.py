@@ -16,6 +16,7 @@ Place = Callable[[str], str | None]
 
 TARGET_FILES = {"ROOT": "", "DATA": "/data"} | {name.upper(): f"/{name}" for name in MOUNTED}
 """Top folders of a target-files package."""
+APP_FOLDERS = ("app", "priv-app", "overlay")
 UNPACKED = (*MOUNTED, "data")
 """Top folders of an unpacked ROM that are partitions of their own."""
 
@@ -35,7 +36,8 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     A package's script says it. A target-files package has a folder for each partition, in capitals.
     An unpacked ROM is told by its folders: ``system/system`` means that ``system/`` is the root file
     system (system-as-root); a ``build.prop`` beside ``app`` means that the folder is the system
-    partition itself; any other folder named as a partition is that partition. All of it may lie in one
+    partition itself; any other folder that is named as a partition, or has apps where a partition has
+    them, is one. All of it may lie in one
     folder more, as in the archives that GitHub makes.
     """
     if script is not None:
@@ -54,14 +56,21 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     if len(tops) == 1 and not tops & {*UNPACKED, *TARGET_FILES, "META-INF"}:
         return _of_wrapped(f"{min(tops)}/", names)
     root = "system/system" in names
+    partitions = {*UNPACKED, *tops_with_apps(names)}
 
     def by_folder(name: str) -> str | None:
         top, _, rest = name.partition("/")
         if top == "system" and root:
             return f"/{rest}" if rest else None
-        return f"/{name}" if top in UNPACKED else None
+        return f"/{name}" if top in partitions else None
 
     return by_folder
+
+
+def tops_with_apps(names: Collection[str]) -> set[str]:
+    """Return the top folders that have apps or overlays where a vendor's own partition has them."""
+    parts = (name.split("/") for name in names if name.endswith(".apk"))
+    return {each[0] for each in parts if len(each) > 2 and each[1] in APP_FOLDERS}
 
 
 def _of_wrapped(wrapper: str, names: Collection[str]) -> Place:
@@ -100,6 +109,12 @@ def of_partition(partition: Partition, names: Collection[str]) -> str | None:
     if name == "system" and "system/build.prop" in names:
         return ""
     return f"/{name}" if name else None
+
+
+def of_vendor(partition: Partition, names: Collection[str]) -> str | None:
+    """Return the mount point of a partition of the vendor's own that has apps, None if it has none."""
+    has_apps = bool(tops_with_apps([f"{partition.name}/{name}" for name in names]))
+    return f"/{partition.name}" if partition.name not in MOUNTED and has_apps else None
 
 
 def guess(names: Collection[str]) -> str | None:
