@@ -210,20 +210,23 @@ class PartitionImage:
                 if index in self._under_way:
                     continue
                 own = self._under_way[index] = Future()
-            self._store.decode_ahead(partial(self._finish, index, 0, output, own))
+            try:
+                self._store.decode_ahead(partial(self._finish, index, 0, output, own))
+            except RuntimeError:  # no thread is to be had: it is decoded when it is read
+                self._release(index, own)
+                break
 
     def _finish(self, index: int, start: int, size: int, own: Future[None]) -> bytes:
-        """Decode an operation as far as wanted, return that, and tell those who wait."""
+        """Decode an operation as far as wanted, and return that; those who wait try it anew."""
         try:
-            content = self._decoded(index, start, size)
-            own.set_result(None)
-        except BaseException as error:
-            own.set_exception(error)
-            raise
+            return self._decoded(index, start, size)
         finally:
-            with self._lock:
-                del self._under_way[index]
-        return content
+            self._release(index, own)
+
+    def _release(self, index: int, own: Future[None]) -> None:
+        with self._lock:
+            del self._under_way[index]
+        own.set_result(None)
 
     def _key(self, index: int) -> OperationKey:
         operation = self._operations[index]
@@ -268,13 +271,22 @@ class PartitionImage:
     def _decode(
         self, key: OperationKey, blob: bytes, begun: Stepwise | None, start: int, size: int
     ) -> bytes:
+        """Decode an operation; it fails if what is wanted cannot be had, or if that is its end."""
         codec = _CODECS[OperationType(key.kind)]
         if codec in STEPWISE:
             stop = self._stop(key, start + size, begun)
             begun = begun or Stepwise(codec, blob, key.size)
             before = begun.decoded
-            begun.decode(stop)
-            self._count(begun.decoded - before)
+            try:
+                begun.decode(stop)
+            except ImageError:
+                if start + size > begun.decoded or start + size == key.size:
+                    raise
+                # Never whole: whoever reads its end must hear of it.
+                self._store.put(key, begun.read(0, min(begun.decoded, key.size - 1)))
+                return begun.read(start, size)
+            finally:
+                self._count(begun.decoded - before)
             if begun.decoded < key.size:
                 self._store.put_begun(key, begun)
                 return begun.read(start, size)

@@ -302,17 +302,19 @@ class PayloadWriter:
         yield self._metadata
         yield metadata_signature
         with ThreadPoolExecutor(1) as pool:
+            hashed: Future[None] | None = None
             for blob in self._blobs:
                 data = self._data(blob)
                 # hashlib lets other threads run: a second processor computes what is signed
-                other = pool.submit(_update, (whole, signed), data)
+                if hashed:
+                    hashed.result()
+                hashed = pool.submit(_update, (whole, signed), data)
                 if blob.digest is not None and hashlib.sha256(data).digest() != blob.digest:
                     raise ImageError(
                         f"the data of an operation of partition {blob.name} does not match its "
                         "SHA-256",
                         offset=blob.offset,
                     )
-                other.result()
                 yield data
         signature = sign_digest(signed.digest(), self._keys)
         whole.update(signature)

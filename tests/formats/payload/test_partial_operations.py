@@ -107,14 +107,24 @@ def test_data_is_compared_with_its_digest_for_every_payload_that_shares_a_decode
 
 
 @both_codecs
-def test_an_operation_that_gives_another_size_is_refused_where_it_ends(kind: int) -> None:
-    ops = operations(kind, 1)
-    for data, message in ((ops[0].data[:-1], f"to {OPERATION - 1} bytes"), (IMAGE, "to more than")):
-        short = Part("system", IMAGE[:OPERATION], [replace(ops[0], blob=ENCODERS[kind](data))])
-        image = Payload(BytesSource(Spec([short]).build())).partition("system")
-        assert image.read_at(0, 10) == IMAGE[:10]
-        with pytest.raises(ImageError, match=f"operation 0 of partition system: .*{message}"):
-            image.read_at(OPERATION - 10, 10)
+@pytest.mark.parametrize("whole", [(), ("system",)])
+def test_an_operation_that_ends_wrong_is_refused_where_it_ends(
+    kind: int, whole: tuple[str, ...]
+) -> None:
+    (op,) = operations(kind, 1)
+    for blob, message in (
+        (ENCODERS[kind](op.data[:-1]), f"to {OPERATION - 1} bytes"),
+        (ENCODERS[kind](IMAGE), "to more than"),
+        ((op.blob or b"") + b"more", "4 bytes follow"),
+    ):
+        part = Part("system", op.data, [replace(op, blob=blob)])
+        payload = Payload(BytesSource(Spec([part]).build()), OperationStore(whole=whole))
+        image = payload.partition("system")
+        for _ in range(2):
+            for offset in (0, OPERATION // 2, OPERATION - 20):
+                assert image.read_at(offset, 10) == IMAGE[offset : offset + 10]
+            with pytest.raises(ImageError, match=f"operation 0 of partition system: .*{message}"):
+                image.read_at(OPERATION - 10, 10)
 
 
 def test_whoever_has_time_waits_for_what_is_decoded_ahead() -> None:
