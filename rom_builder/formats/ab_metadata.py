@@ -190,7 +190,10 @@ def verify_property_files(text: str, entries: Mapping[str, Place], package_size:
     """
     found = parse_property_files(text)
     places = {name.rpartition("/")[2]: place for name, place in entries.items()}
-    own = {name.rpartition("/")[2] for name in (*_OWN_ENTRIES, PAYLOAD_NAME, *OPTIONAL_ENTRIES)}
+    known = (*_OWN_ENTRIES, PAYLOAD_NAME, PAYLOAD_PROPERTIES_NAME, *OPTIONAL_ENTRIES)
+    own = {name.rpartition("/")[2] for name in known}
+    # Of a second payload, in a folder, property files say nothing: its basename is not meant.
+    places |= {name.rpartition("/")[2]: entries[name] for name in known if name in entries}
     for name, place in found.items():
         if place.offset + place.size > package_size:
             raise ImageError(f"property file: {name} ends after the package", offset=place.offset)
@@ -245,6 +248,17 @@ def metadata_files(
             filled = {key: value.ljust(lengths[key]) for key, value in found.items()}
             return _files(metadata, kept, filled)
         lengths = {key: max(length, len(found[key])) for key, length in lengths.items()}
+
+
+LEGACY_KEYS = frozenset(
+    {
+        *("ota-type", "ota-required-cache", "ota-wipe", "ota-downgrade", "spl-downgrade"),
+        *("ota-retrofit-dynamic-partitions", "pre-device", "pre-build", "pre-build-incremental"),
+        *("post-build", "post-build-incremental", "post-sdk-level", "post-timestamp"),
+        *("post-security-patch-level", PROPERTY_FILES, STREAMING_PROPERTY_FILES),
+    }
+)
+"""Keys of the text form that ``metadata.pb`` gives, too (``BuildLegacyOtaMetadata``)."""
 
 
 def legacy_metadata(metadata: OtaMetadata) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.ab_metadata import (
     CARE_MAP_NAME,
+    LEGACY_KEYS,
     METADATA_PROTO_NAME,
     PAYLOAD_NAME,
+    PAYLOAD_PROPERTIES_NAME,
     PROPERTY_FILES,
     CareMap,
     care_ranges,
@@ -16,10 +18,16 @@ from rom_builder.formats.ab_metadata import (
     parse_property_files,
 )
 from rom_builder.formats.avb_descriptors import HashDescriptor, HashtreeDescriptor
+from rom_builder.formats.ota_metadata import METADATA_NAME
 from rom_builder.formats.payload import Payload
+from rom_builder.formats.payload.properties import MAX_SIZE, parse_payload_properties
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.packing.ab_pack import base_metadata, verify_places
+from rom_builder.verification.checks import Check, tried
 
+UPDATE_BINARY = "META-INF/com/google/android/update-binary"
+
+_AB = 1
 _BLOCK = 4096
 _MAX_CARE_MAP = 1 << 20
 
@@ -36,8 +44,12 @@ def check_care_map(
     """
     entry = archive.entries[CARE_MAP_NAME]
     care_map = CareMap.parse(archive.read(entry, _MAX_CARE_MAP))
+    seen: set[str] = set()
     for item in care_map.partitions:
         name = item.name or ""
+        if name in seen:
+            raise ImageError(f"names {name} twice")
+        seen.add(name)
         if name not in payload.names:
             raise ImageError(f"names {name}, which the payload does not hold")
         info = payload.update(name).new_partition_info
@@ -49,24 +61,71 @@ def check_care_map(
     return f"{len(care_map.partitions)} partitions"
 
 
-def check_metadata(archive: ZipArchive, package_size: int) -> str:
-    """Compare both forms of the metadata, and their property files with the package.
+def verify_metadata(archive: ZipArchive, package_size: int) -> Iterator[Check]:
+    """Yield the check of the metadata of an A/B package, and of what it says of another kind."""
+    if PAYLOAD_NAME in archive.entries:
+        yield tried("metadata", lambda: _check_metadata(archive, package_size))
+        if UPDATE_BINARY in archive.entries:
+            detail = "a device without slots would run it instead of the payload; not looked into"
+            yield Check(UPDATE_BINARY, None, "", detail)
+    elif METADATA_NAME in archive.entries:
+        found = tried("metadata", lambda: _check_other_kind(archive))
+        if not found.ok:
+            yield found
 
-    Raises:
-        ImageError: They are damaged, or differ.
-    """
+
+def _check_other_kind(archive: ZipArchive) -> str:
+    proto, text = base_metadata(archive)
+    if text.get("ota-type") == "AB" or (proto is not None and proto.type == _AB):
+        raise ImageError(f"it says A/B, and there is no {PAYLOAD_NAME}")
+    return ""
+
+
+def _check_metadata(archive: ZipArchive, package_size: int) -> str:
+    """Compare both forms of the metadata, and both with the package and its payload."""
     verify_places(archive, package_size)
     proto, text = base_metadata(archive)
     if proto is not None:
-        for key, value in legacy_metadata(proto).items():
-            if key in text and text[key] != value.strip():
+        said = legacy_metadata(proto)
+        for key in sorted({*said, *(text.keys() & LEGACY_KEYS)}):
+            if _plain(key, text.get(key, "")) != _plain(key, said.get(key, "")):
                 raise ImageError(f"{key} differs from {METADATA_PROTO_NAME}")
-    named = [key for key in text if key.endswith("property-files")]
+    if text.get("ota-type", "AB") != "AB":
+        raise ImageError(f"ota-type is {text['ota-type']}, and there is a {PAYLOAD_NAME}")
+    payload = Payload(archive.raw(archive.entries[PAYLOAD_NAME]))
     if PROPERTY_FILES in text:
-        payload = Payload(archive.raw(archive.entries[PAYLOAD_NAME]))
         place = parse_property_files(text[PROPERTY_FILES]).get("payload_metadata.bin")
         if place is not None and place.size != payload.blob_offset:
             raise ImageError(
                 f"payload_metadata.bin has {payload.blob_offset} bytes, not {place.size}"
             )
+    _compare_with_payload(archive, text, payload)
+    named = [key for key in text if key.endswith("property-files")]
     return f"{', '.join(named) or 'no property files'}"
+
+
+def _plain(key: str, value: str) -> str:
+    """Return a value as it counts: without filling spaces, and empty where it says nothing."""
+    value = value.strip()
+    return "" if value == "0" and key in ("ota-required-cache", "post-timestamp") else value
+
+
+def _compare_with_payload(archive: ZipArchive, text: Mapping[str, str], payload: Payload) -> None:
+    """Hold what devices and people are told to what update_engine goes by."""
+    manifest = payload.manifest
+    told, timestamp = text.get("post-timestamp"), manifest.max_timestamp
+    goes_back = text.get("ota-downgrade") == "yes" or "pre-build" in text
+    if told and timestamp is not None and told != str(timestamp) and not goes_back:
+        raise ImageError(f"post-timestamp is {told}, the payload's max_timestamp {timestamp}")
+    level, patched = text.get("post-security-patch-level"), manifest.security_patch_level
+    if level and patched and level != patched:
+        raise ImageError(f"post-security-patch-level is {level}, the payload says {patched}")
+    entry = archive.entries.get(PAYLOAD_PROPERTIES_NAME)
+    if entry is not None:
+        extra = parse_payload_properties(archive.read(entry, MAX_SIZE)).extra
+        wipes = extra.get("POWERWASH", "0") != "0"
+        if wipes != (text.get("ota-wipe") == "yes"):
+            raise ImageError(
+                f"{PAYLOAD_PROPERTIES_NAME} says that user data is "
+                f"{'wiped' if wipes else 'kept'}, the metadata says otherwise"
+            )

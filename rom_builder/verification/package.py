@@ -12,9 +12,6 @@ from rom_builder.errors import ImageError, RomBuilderError
 from rom_builder.formats.ab_metadata import PAYLOAD_NAME
 from rom_builder.formats.cms import parse_cms
 from rom_builder.formats.ota_signature import (
-    COMMENT_LIMIT,
-    EOCD_MAGIC,
-    EOCD_SIZE,
     OtaVerification,
     PackageDigests,
     digests_of,
@@ -27,6 +24,7 @@ from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, spki_sha256
 from rom_builder.keys.inspection import OTACERT
+from rom_builder.verification.archive import check_end, check_entries, check_otacert
 from rom_builder.verification.checks import (
     Check,
     PublicKey,
@@ -36,7 +34,7 @@ from rom_builder.verification.checks import (
     signed_by,
     tried,
 )
-from rom_builder.verification.metadata import check_metadata
+from rom_builder.verification.metadata import verify_metadata
 from rom_builder.verification.payload import Asked, verify_payload
 
 WHOLE_FILE = "whole-file signature"
@@ -78,20 +76,21 @@ def verify_package(
         certificates = trusted or embedded_certificates(source)
     except RomBuilderError as error:
         fault = error
-    ends = tried("archive", lambda: _check_end(source))
+    ends = tried("archive", lambda: check_end(source))
     inside: list[Check] = []
     otacert: list[x509.Certificate] = []
     unread: ImageError | None = None
     hint = None
     try:
         archive = ZipArchive(source)
+        if ends.ok:
+            ends = tried("archive", lambda: check_entries(archive, source))
         otacert = _otacert(archive)
         asked = Asked([*keys_of([*(certificates or otacert)]), *payload_keys], avb_keys, quick)
         for folder in ("", SECONDARY):
             if folder + PAYLOAD_NAME in archive.entries:
                 inside += verify_payload(archive, folder, asked)
-        if PAYLOAD_NAME in archive.entries:
-            inside.append(tried("metadata", lambda: check_metadata(archive, source.size)))
+        inside += verify_metadata(archive, source.size)
     except ImageError as error:
         unread = error
     digests = hashing.result()
@@ -107,7 +106,9 @@ def verify_package(
         checks = [Check(WHOLE_FILE, False, "", str(error)), ends]
     if unread is None:
         signers = [*otacert, *([signature.certificate] if signature else [])]
-        checks += [*_public_keys(signers, allow_public_key=allow_public_key), *inside]
+        checks += _public_keys(signers, allow_public_key=allow_public_key)
+        checks += _verify_otacert(otacert, signature)
+        checks += inside
     elif signature is not None or ends.ok:
         checks.append(Check("archive", False, "", str(unread)))
     return Verification(tuple(checks), signature, hint, digests.file.hex())
@@ -150,25 +151,14 @@ def _otacert(archive: ZipArchive) -> list[x509.Certificate]:
     return parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)) if entry else []
 
 
-def _check_end(source: Source) -> str:
-    """Refuse a second end record: some readers take the first, others the last."""
-    size = min(source.size, EOCD_SIZE + COMMENT_LIMIT)
-    tail = source.read_at(source.size - size, size)
-    at = tail.find(EOCD_MAGIC)
-    while at != -1:
-        comment_size = int.from_bytes(tail[at + EOCD_SIZE - 2 : at + EOCD_SIZE], "little")
-        if at + EOCD_SIZE + comment_size == size:
-            break
-        at = tail.find(EOCD_MAGIC, at + 1)
-    if at == -1:
-        raise ImageError("no end-of-central-directory record ends the file")
-    second = tail.find(EOCD_MAGIC, at + 4)
-    if second != -1:
-        raise ImageError(
-            "the comment holds a second end-of-central-directory record",
-            offset=source.size - size + second,
-        )
-    return ""
+def _verify_otacert(
+    otacert: Sequence[x509.Certificate], signature: OtaVerification | None
+) -> Iterator[Check]:
+    """Yield the check of an otacert that is not the signer's."""
+    if signature is not None:
+        found = tried(OTACERT, lambda: check_otacert(otacert, signature.certificate))
+        if not found.ok:
+            yield found
 
 
 def _public_keys(

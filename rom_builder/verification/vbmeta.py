@@ -6,6 +6,7 @@ of the payload is looked at, those that nothing leads to as well: a bootloader m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,10 +44,12 @@ class VbmetaChecks:
     Attributes:
         checks: One for each image, and one for what the top image does not lead to.
         descriptors: What the images say of partition contents, by the partition's name.
+        chained: Partitions that hold a vbmeta image to which the top image leads.
     """
 
     checks: list[Check] = field(default_factory=list)
     descriptors: dict[str, list[HashDescriptor | HashtreeDescriptor]] = field(default_factory=dict)
+    chained: set[str] = field(default_factory=set)
 
     def describe(self, vbmeta: Vbmeta) -> set[str]:
         """Collect an image's descriptors, and return the partitions they speak of."""
@@ -96,15 +99,24 @@ def verify_vbmetas(payload: Payload, keys: Sequence[bytes] = ()) -> VbmetaChecks
 def _coverage(payload: Payload, reached: set[str], found: VbmetaChecks) -> Check:
     """Return whether the top image leads to every partition that holds code."""
     what = "verified boot covers"
-    uncovered = [name for name in payload.names if name in CRITICAL and name not in reached]
+    open_ = [name for name in dict.fromkeys(payload.names) if name not in reached | {TOP}]
+    must = {*CRITICAL, *_dynamic(payload)}
+    uncovered = [name for name in open_ if name in must]
     if not uncovered:
-        return Check(
-            what, True, "", f"{len(reached)} partitions: {', '.join(sorted(reached)) or 'none'}"
-        )
+        detail = f"{len(reached)} partitions: {', '.join(sorted(reached)) or 'none'}"
+        others = [name for name in open_ if name not in found.chained]
+        return Check(what, True, "", f"{detail}; not {', '.join(others)}" if others else detail)
     detail = f"nothing covers {', '.join(uncovered)}"
     if any(check.ok is None for check in found.checks):
         return Check(what, None, "", f"{detail}, as far as can be told")
     return Check(what, False, "", detail)
+
+
+def _dynamic(payload: Payload) -> set[str]:
+    """Return the partitions inside super: what is mounted from there has to be covered."""
+    dynamic = payload.manifest.dynamic_partition_metadata
+    groups = dynamic.groups if dynamic else ()
+    return {name for group in groups for name in group.partition_names}
 
 
 class _Images:
@@ -178,9 +190,15 @@ def _walk(top: str, images: _Images, keys: Sequence[bytes], found: VbmetaChecks)
         faults.append(f"its key is not {wanted}")
     found.checks.append(_judged(top, vbmeta, faults))
     reached |= found.describe(vbmeta)
+    locations = Counter(
+        item.rollback_index_location
+        for item in vbmeta.descriptors
+        if isinstance(item, ChainPartitionDescriptor)
+    )
     for item in vbmeta.descriptors:
         if isinstance(item, ChainPartitionDescriptor):
             name = item.partition_name
+            found.chained.add(name)
             if not images.has(name):
                 text = f"the package does not hold {name}, to which {top} chains"
                 found.checks.append(Check(f"vbmeta image {name}", None, "", text))
@@ -196,6 +214,8 @@ def _walk(top: str, images: _Images, keys: Sequence[bytes], found: VbmetaChecks)
             if any(isinstance(other, ChainPartitionDescriptor) for other in chained.descriptors):
                 faults.append("it chains on, which only the top image may do")
             location = item.rollback_index_location
+            if location == vbmeta.rollback_index_location or locations[location] > 1:
+                faults.append(f"its rollback index location {location} is that of another image")
             found.checks.append(_judged(name, chained, faults, f", location {location}"))
             reached |= found.describe(chained)
     return reached

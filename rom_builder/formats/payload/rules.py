@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
 from rom_builder.formats.payload.container import DEFAULT_BLOCK_SIZE, Payload
 from rom_builder.formats.payload.manifest import InstallOperation, OperationType, PartitionUpdate
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,35}", re.ASCII)
+"""Names in a GPT have at most 36 characters, those in super's metadata as many bytes."""
 _ZERO_SINCE = 4
 _ZSTD_SINCE = 10
 _FULL = (OperationType.REPLACE, OperationType.REPLACE_BZ, OperationType.REPLACE_XZ)
@@ -75,6 +78,8 @@ def _partition_problems(payload: Payload, update: PartitionUpdate) -> Iterator[s
     name, info = update.partition_name, update.new_partition_info
     if not name:
         yield "a partition has no name"
+    elif not _NAME.fullmatch(name):
+        yield f"{name!r} is no name of a partition"
     if info is None or info.size is None or not info.hash:
         yield f"{name} has no size or no SHA-256"
         return
