@@ -87,9 +87,14 @@ def test_a_package_carries_proof_of_what_it_is(
     audit = ["--attestation-key", str(folder / "audit.x509.pem"), "-p", "messaging-opt-in"]
     assert main(["verify", str(out), *options, *audit]) == 0
     assert "attested: met messaging-opt-in" in capsys.readouterr().out
+    assert main(["verify", str(out), *options, *audit, "-f", "json"]) == 0
+    attested = json.loads(capsys.readouterr().out)["attestation"]
+    assert (attested["verdict"], attested["policies"]) == ("holds", ["messaging-opt-in"])
 
 
-def test_a_changed_package_or_bill_of_materials_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_changed_package_or_bill_of_materials_is_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, bom = tmp_path / "out.zip", tmp_path / "out.zip.cdx.json"
     assert main(words(folder, out)) == 0
     options = ["--attestation", f"{out}.intoto.jsonl", "--beside", str(bom)]
@@ -97,6 +102,11 @@ def test_a_changed_package_or_bill_of_materials_is_told(folder: Path, tmp_path: 
     good = bom.read_bytes()
     bom.write_bytes(good.replace(b"firmware", b"hardware"))
     assert main(["verify", str(out), *options, *audit]) == 1
+    capsys.readouterr()
+    assert main(["verify", str(out), *options, *audit, "-f", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verdict"], told["attestation"]["verdict"]) == ("invalid", "fails")
+    assert "is not what was written beside the package" in told["attestation"]["faults"][0]
     bom.write_bytes(good)
     other = tmp_path / "other.zip"
     assert main(words(folder, other, "--tree", str(empty_tree(tmp_path)))) == 0

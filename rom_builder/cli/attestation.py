@@ -19,34 +19,40 @@ from rom_builder.keys import publicly_known
 from rom_builder.provenance.attestations import verify_attestations
 from rom_builder.reports.text import printable
 from rom_builder.rom import digest_of
+from rom_builder.verification.report import Attestation
 
 
-def show_attestation(
+def read_attestation(
     package: Path, path: Path, key: Path, policies: tuple[str, ...], beside: tuple[Path, ...]
-) -> bool:
-    """Print what the attestations say, and return whether all that is demanded holds."""
+) -> Attestation:
+    """Verify the attestations beside a package, and hold them to what is demanded."""
     public = _read_public_key(key)
-    known = publicly_known(key_id(public))
+    fingerprint = key_id(public)
+    known = publicly_known(fingerprint)
     if known is not None:
-        click.echo(f"  attestation FAILS: {key} is publicly known: {known.names[0]}")
-        return False
+        return Attestation(fingerprint, (), (f"{key} is publicly known: {known.names[0]}",))
     with closing(FileSource(path)) as source:
         data = source.read_at(0, min(source.size, MAX_SIZE + 1))
     try:
         attested = verify_attestations(data, _sha256(package), public)
     except ImageError as error:
-        click.echo(f"  attestation FAILS: {printable(error.message)}")
-        return False
-    click.echo(f"  attested: met {', '.join(map(printable, attested.policies)) or 'no policy'}")
+        return Attestation(fingerprint, (), (error.message,))
     missing = [policy for policy in policies if policy not in attested.policies]
     strange = [file for file in beside if _sha256(file) not in attested.beside.values()]
     faults = [
         *(f"{policy} is not among the policies" for policy in missing),
         *(f"{file} is not what was written beside the package" for file in strange),
     ]
-    for fault in faults:
+    return Attestation(fingerprint, tuple(attested.policies), tuple(faults), read=True)
+
+
+def show_attestation(found: Attestation) -> None:
+    """Print what the attestations say."""
+    if found.read:
+        met = ", ".join(map(printable, found.policies)) or "no policy"
+        click.echo(f"  attested: met {met}")
+    for fault in found.faults:
         click.echo(f"  attestation FAILS: {printable(fault)}")
-    return not faults
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from rom_builder.cli.attestation import show_attestation
+from rom_builder.cli.attestation import read_attestation, show_attestation
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.avb_key import encode_public_key, parse_rsa_key
 from rom_builder.formats.otacert import parse_certificates
@@ -21,6 +21,7 @@ from rom_builder.keys import DEVELOPMENT, certificate_facts
 from rom_builder.reports.text import printable
 from rom_builder.verification.checks import Verification
 from rom_builder.verification.package import WHOLE_FILE, verify_package
+from rom_builder.verification.report import Demands, as_json
 
 FAILED = 1
 COULD_NOT = 2
@@ -70,6 +71,10 @@ WORDS = {True: "holds", False: "FAILS", None: "not checked"}
     "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE", help="Demand that FILE, such as the bill of materials, is the attested one.",
 )  # fmt: skip
+@click.option(
+    "-f", "--format", "form", type=click.Choice(("text", "json")), default="text",
+    show_default=True, help="Format on standard output.",
+)  # fmt: skip
 @click.pass_context
 def verify(
     context: click.Context,
@@ -82,6 +87,7 @@ def verify(
     attestation_key: Path | None,
     policies: tuple[str, ...],
     beside: tuple[Path, ...],
+    form: str,
 ) -> None:
     """Check every signature and digest in the OTA zip PACKAGE.
 
@@ -95,44 +101,60 @@ def verify(
     Examples:
       rom-builder verify ota.zip
       rom-builder verify ota.zip --cert ota.x509.pem --avb-key avb_pkmd.bin
+      rom-builder verify ota.zip --cert ota.x509.pem -f json > verification.json
       rom-builder verify ota.zip --attestation ota.zip.intoto.jsonl --attestation-key audit.pem
     """
     if (attestation is None) != (attestation_key is None):
         raise click.UsageError("--attestation and --attestation-key go together")
     if attestation is None and (policies or beside):
         raise click.UsageError("--policy and --beside need --attestation")
+    demands = Demands(
+        [found for path in trusted for found in _read_trusted(path)],
+        [_read_avb_key(path) for path in avb_keys],
+        quick,
+    )
     with closing(FileSource(package)) as source:
-        certificates = [found for path in trusted for found in _read_trusted(path)]
         found = verify_package(
             source,
-            certificates,
-            avb_keys=[_read_avb_key(path) for path in avb_keys],
+            demands.certificates,
+            avb_keys=demands.avb_keys,
             quick=quick,
             allow_public_key=allow_public_key,
         )
+        size = source.size
+    attested = None
+    if attestation is not None and attestation_key is not None:
+        attested = read_attestation(package, attestation, attestation_key, policies, beside)
+    if form == "json":
+        click.echo(as_json(str(package), size, found, demands, attested), nl=False)
+    else:
+        _show(package, found, demands)
+        if attested is not None:
+            show_attestation(attested)
+    if found.failed or (attested is not None and attested.faults):
+        context.exit(FAILED)
+    if found.unknown:
+        context.exit(COULD_NOT)
+
+
+def _show(package: Path, found: Verification, demands: Demands) -> None:
     _show_verdict(package, found)
     _show_signer(package, found)
     if len(found.checks) > 2:
         _show_checks(found)
-    if not trusted and found.signature is not None:
+    if not demands.certificates and found.signature is not None:
         click.echo(
             "  checked with the certificate inside the package: this proves that it is whole, not "
             "where it comes from; give --cert to prove that"
         )
-    if not avb_keys and any(check.name.startswith("vbmeta image") for check in found.checks):
+    has_vbmeta = any(check.name.startswith("vbmeta image") for check in found.checks)
+    if not demands.avb_keys and has_vbmeta:
         click.echo(
             "  verified boot was checked with the key inside the package; give --avb-key to demand "
             "one"
         )
-    if quick and any(check.name.startswith("vbmeta image") for check in found.checks):
+    if demands.quick and has_vbmeta:
         click.echo("  digests and hash trees of partitions were left out (--quick)")
-    attested = True
-    if attestation is not None and attestation_key is not None:
-        attested = show_attestation(package, attestation, attestation_key, policies, beside)
-    if found.failed or not attested:
-        context.exit(FAILED)
-    if found.unknown:
-        context.exit(COULD_NOT)
 
 
 def _show_verdict(package: Path, found: Verification) -> None:

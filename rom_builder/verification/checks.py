@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,6 +15,7 @@ from rom_builder.formats.ota_signature import OtaVerification
 from rom_builder.keys import key_facts, publicly_known, spki_sha256
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+Kind = Literal["signature", "digest", "rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,14 @@ class Digest:
     Attributes:
         of: Of what: ``partition system``, ``hash tree of system`` ...
         algorithm: ``sha256``, ``crc32`` ...
-        expected: What the package says, hexadecimal.
-        computed: What was found; empty if it was not computed.
+        computed: What was found, hexadecimal; empty if it was not computed.
+        expected: What the package says; None for what a signature vouches for.
     """
 
     of: str
     algorithm: str
-    expected: str
     computed: str
+    expected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Check:
         signer: The key that signed it, in words; empty for what carries no signature of its own.
         detail: What is wrong, or what else is worth knowing.
         signature: The same key for programs.
-        digests: What was compared.
+        digests: What was compared, or signed.
+        kind: Whether it is about a signature, about digests, or about what else must hold.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Check:
     detail: str = ""
     signature: SignedBy | None = None
     digests: tuple[Digest, ...] = ()
+    kind: Kind = "rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +104,16 @@ class Verification:
         return tuple(check for check in self.checks if check.ok is None)
 
 
-def tried(name: str, check: Callable[[], str | tuple[str, tuple[Digest, ...]]]) -> Check:
+def tried(
+    name: str, check: Callable[[], str | tuple[str, tuple[Digest, ...]]], kind: Kind = "rule"
+) -> Check:
     """Run a check that returns a detail, maybe with digests, and raises ImageError if it does not hold."""
     try:
         found = check()
     except ImageError as error:
-        return Check(name, False, "", str(error))
+        return Check(name, False, "", str(error), kind=kind)
     detail, digests = (found, ()) if isinstance(found, str) else found
-    return Check(name, True, "", detail, digests=digests)
+    return Check(name, True, "", detail, digests=digests, kind=kind)
 
 
 def signed_by(key: object, algorithm: str) -> SignedBy | None:

@@ -27,6 +27,7 @@ from rom_builder.keys.inspection import OTACERT
 from rom_builder.verification.archive import check_end, check_entries, check_otacert
 from rom_builder.verification.checks import (
     Check,
+    Digest,
     PublicKey,
     Verification,
     keys_of,
@@ -100,10 +101,14 @@ def verify_package(
             raise fault
         known = digests if digests.signed else None
         signature = verify_ota_signature(source, certificates, known)
-        checks = [_signed(signature), ends]
+        checks = [_signed(signature, digests), ends]
     except RomBuilderError as error:
         hint = error.hint
-        checks = [Check(WHOLE_FILE, False, "", str(error)), ends]
+        signed = (Digest("whole file", "sha256", digests.signed.hex()),) if digests.signed else ()
+        checks = [
+            Check(WHOLE_FILE, False, "", str(error), digests=signed, kind="signature"),
+            ends,
+        ]
     if unread is None:
         signers = [*otacert, *([signature.certificate] if signature else [])]
         checks += _public_keys(signers, allow_public_key=allow_public_key)
@@ -125,11 +130,11 @@ def _hashed(source: Source) -> PackageDigests:
         return PackageDigests(b"", digest.digest())
 
 
-def _signed(signature: OtaVerification) -> Check:
+def _signed(signature: OtaVerification, digests: PackageDigests) -> Check:
     key, algorithm = signature.certificate.public_key(), signature.digest_algorithm
-    return Check(
-        WHOLE_FILE, True, f"{shown(key)}, {algorithm}", signature=signed_by(key, algorithm)
-    )
+    signed = Digest("whole file", algorithm, digests.signed.hex() if algorithm == "sha256" else "")
+    who = f"{shown(key)}, {algorithm}"
+    return Check(WHOLE_FILE, True, who, "", signed_by(key, algorithm), (signed,), "signature")
 
 
 def embedded_certificates(source: Source) -> list[x509.Certificate]:

@@ -21,7 +21,8 @@ def verify_partitions(
 ) -> Iterator[Check]:
     """Yield a check of each partition's digest and of each descriptor, decoding it once."""
     for name in sorted(set(descriptors) - set(payload.names)):
-        yield Check(f"partition {name}", None, "", "a vbmeta image describes it; it is not here")
+        missing = "a vbmeta image describes it; it is not here"
+        yield Check(f"partition {name}", None, "", missing, kind="digest")
     if quick:
         return
     for name in dict.fromkeys(payload.names):
@@ -34,13 +35,14 @@ def _verify(payload: Payload, name: str, descriptors: Sequence[Descriptor]) -> C
     digests: list[Digest] = []
     try:
         if incremental(payload, name):
-            return Check(what, None, "", "incremental: needs the image of the build before")
+            needs = "incremental: needs the image of the build before"
+            return Check(what, None, "", needs, kind="digest")
         expected, size = payload.expected_digest(name), payload.partition(name).size
         streams += [stream_of(descriptor, size) for descriptor in descriptors]
         footer = read_footer(payload.partition(name)) if descriptors else None
         rest = _Rest(descriptors, footer, size)
         digest = payload.partition_digest(name, rest.update, *(each.update for each in streams))
-        digests.append(Digest(what, "sha256", expected.hex(), digest.hex()))
+        digests.append(Digest(what, "sha256", digest.hex(), expected.hex()))
         payload.compare_digest(name, digest)
         for stream in streams:
             try:
@@ -49,9 +51,9 @@ def _verify(payload: Payload, name: str, descriptors: Sequence[Descriptor]) -> C
                 digests.append(_compared(stream))
         rest.finish()
     except ImageError as error:
-        return Check(what, False, "", str(error), digests=tuple(digests))
+        return Check(what, False, "", str(error), digests=tuple(digests), kind="digest")
     detail = "; ".join(["SHA-256", *map(_described, descriptors)])
-    return Check(what, True, "", detail, digests=tuple(digests))
+    return Check(what, True, "", detail, digests=tuple(digests), kind="digest")
 
 
 class _Rest:
@@ -126,7 +128,7 @@ def _compared(stream: ImageStream) -> Digest:
         of, expected = f"content of {item.partition_name}", item.digest
     else:
         of, expected = f"hash tree of {item.partition_name}", item.root_digest
-    return Digest(of, item.hash_algorithm, expected.hex(), computed)
+    return Digest(of, item.hash_algorithm, computed, expected.hex())
 
 
 def _described(descriptor: Descriptor) -> str:

@@ -19,7 +19,7 @@ from rom_builder.formats.payload.digests import PayloadDigests, check_operation_
 from rom_builder.formats.payload.operation_store import OperationStore
 from rom_builder.formats.payload.properties import MAX_SIZE, parse_payload_properties
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.formats.zip_directory import STORED, ZipEntry
+from rom_builder.formats.zip_directory import STORED
 from rom_builder.verification.checks import Check, Digest, PublicKey, shown, signed_by, tried
 from rom_builder.verification.metadata import check_care_map
 from rom_builder.verification.partitions import verify_partitions
@@ -62,12 +62,8 @@ def verify_payload(archive: ZipArchive, folder: str, asked: Asked) -> Iterator[C
     yield _signature(f"{folder}metadata signature", payload, asked.keys, None)
     yield _signature(f"{folder}payload signature", payload, asked.keys, hashing)
     yield tried(f"{folder}payload rules", lambda: _check_rules(payload))
-    yield tried(f"{folder}operation data", lambda: f"{operations.result()} operations")
-    properties = archive.entries.get(folder + PAYLOAD_PROPERTIES_NAME)
-    yield tried(
-        folder + PAYLOAD_PROPERTIES_NAME,
-        lambda: _check_properties(archive, properties, payload, entry, hashing.result()),
-    )
+    yield tried(f"{folder}operation data", lambda: f"{operations.result()} operations", "digest")
+    yield _verify_properties(archive, folder, payload, hashing)
     yield from vbmetas.checks if vbmetas else ()
     yield from partitions
     if vbmetas and CARE_MAP_NAME in archive.entries:
@@ -80,12 +76,14 @@ def _signature(
     """Return the check of the metadata's signature, or of the payload's if that was hashed."""
     try:
         if hashing is None:
-            key = verify_metadata_signature(payload, keys)
+            key, digest = verify_metadata_signature(payload, keys), payload.metadata_digest()
         else:
             key = verify_payload_signature(payload, keys, lambda: hashing.result().payload)
+            digest = hashing.result().payload
     except ImageError as error:
-        return Check(name, False, "", str(error))
-    return Check(name, True, shown(key), signature=signed_by(key, "sha256"))
+        return Check(name, False, "", str(error), kind="signature")
+    signed = Digest(name.removesuffix(" signature"), "sha256", digest.hex())
+    return Check(name, True, shown(key), "", signed_by(key, "sha256"), (signed,), "signature")
 
 
 def _check_rules(payload: Payload) -> str:
@@ -96,37 +94,36 @@ def _check_rules(payload: Payload) -> str:
     return f"{len(payload.names)} partitions, minor version {payload.minor_version}"
 
 
-def _check_properties(
-    archive: ZipArchive,
-    properties: ZipEntry | None,
-    payload: Payload,
-    entry: ZipEntry,
-    digests: PayloadDigests,
-) -> tuple[str, tuple[Digest, ...]]:
-    """Compare ``payload_properties.txt`` and the entry's CRC-32 with the payload."""
-    if properties is None:
-        raise ImageError("is missing")
-    said = parse_payload_properties(archive.read(properties, MAX_SIZE))
-    if digests.crc32 != entry.crc32:
-        raise ImageError(
-            f"CRC-32 of {entry.name} is {digests.crc32:08x}, {entry.crc32:08x} is declared"
+def _verify_properties(
+    archive: ZipArchive, folder: str, payload: Payload, hashing: Future[PayloadDigests]
+) -> Check:
+    """Compare ``payload_properties.txt``, and the CRC-32 of the payload's entry, with the payload."""
+    name, entry = folder + PAYLOAD_PROPERTIES_NAME, archive.entries[folder + PAYLOAD_NAME]
+    compared: tuple[Digest, ...] = ()
+    try:
+        properties = archive.entries.get(name)
+        if properties is None:
+            raise ImageError("is missing")
+        said = parse_payload_properties(archive.read(properties, MAX_SIZE))
+        found, of = hashing.result(), f"metadata of {entry.name}"
+        compared = (
+            Digest(entry.name, "crc32", f"{found.crc32:08x}", f"{entry.crc32:08x}"),
+            Digest(entry.name, "sha256", found.file.hex(), said.file_hash.hex()),
+            Digest(of, "sha256", found.metadata.hex(), said.metadata_hash.hex()),
         )
-    for name, is_, should in (
-        ("FILE_HASH", said.file_hash, digests.file),
-        ("FILE_SIZE", said.file_size, payload.source.size),
-        ("METADATA_HASH", said.metadata_hash, digests.metadata),
-        ("METADATA_SIZE", said.metadata_size, payload.metadata_size),
-    ):
-        if is_ != should:
-            raise ImageError(f"{name} is not that of the payload")
-    compared = (
-        Digest(entry.name, "crc32", f"{entry.crc32:08x}", f"{digests.crc32:08x}"),
-        Digest(f"{entry.name}, FILE_HASH", "sha256", said.file_hash.hex(), digests.file.hex()),
-        Digest(
-            f"{entry.name}, METADATA_HASH",
-            "sha256",
-            said.metadata_hash.hex(),
-            digests.metadata.hex(),
-        ),
-    )
-    return ", ".join(f"{key}={value}" for key, value in said.extra.items()), compared
+        if found.crc32 != entry.crc32:
+            raise ImageError(
+                f"CRC-32 of {entry.name} is {found.crc32:08x}, {entry.crc32:08x} is declared"
+            )
+        for key, is_, should in (
+            ("FILE_HASH", said.file_hash, found.file),
+            ("FILE_SIZE", said.file_size, payload.source.size),
+            ("METADATA_HASH", said.metadata_hash, found.metadata),
+            ("METADATA_SIZE", said.metadata_size, payload.metadata_size),
+        ):
+            if is_ != should:
+                raise ImageError(f"{key} is not that of the payload")
+    except ImageError as error:
+        return Check(name, False, "", str(error), digests=compared, kind="digest")
+    extra = ", ".join(f"{key}={value}" for key, value in said.extra.items())
+    return Check(name, True, "", extra, digests=compared, kind="digest")

@@ -6,9 +6,10 @@ of the payload is looked at, those that nothing leads to as well: a bootloader m
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.avb_descriptors import (
@@ -16,13 +17,14 @@ from rom_builder.formats.avb_descriptors import (
     HashDescriptor,
     HashtreeDescriptor,
 )
-from rom_builder.formats.avb_key import Algorithm
+from rom_builder.formats.avb_key import SIZES, Algorithm, parse_rsa_key
 from rom_builder.formats.payload import OperationType, Payload
 from rom_builder.formats.source import Source
 from rom_builder.formats.vbmeta import Vbmeta, detect_vbmeta, read_footer, read_vbmeta
+from rom_builder.keys import key_facts, spki_sha256
 from rom_builder.readers.verified_boot import known_as, sha1_of, signature_of
 from rom_builder.rules.verified_boot import CRITICAL
-from rom_builder.verification.checks import Check
+from rom_builder.verification.checks import Check, Digest, SignedBy
 
 TOP = "vbmeta"
 """The partition whose vbmeta image the bootloader starts from."""
@@ -87,7 +89,8 @@ def verify_vbmetas(payload: Payload, keys: Sequence[bytes] = ()) -> VbmetaChecks
     top = images.top()
     if top is None:
         missing = "the package holds no top vbmeta image"
-        found.checks.append(Check(f"vbmeta image {TOP}", False if keys else None, "", missing))
+        ok = False if keys else None
+        found.checks.append(Check(f"vbmeta image {TOP}", ok, "", missing, kind="signature"))
     reached = _walk(top, images, keys, found) if top else set()
     for name in payload.names:
         if name not in images.met and images.carries(name) is not False:
@@ -170,7 +173,7 @@ class _Images:
     def unreadable(self, name: str, error: ImageError) -> Check:
         """Return the check of an image that cannot be read."""
         ok = None if incremental(self._payload, name) else False
-        return Check(f"vbmeta image {name}", ok, "", str(error))
+        return Check(f"vbmeta image {name}", ok, "", str(error), kind="signature")
 
     def _source(self, name: str) -> Source:
         return self._payload.partition(name)
@@ -201,7 +204,7 @@ def _walk(top: str, images: _Images, keys: Sequence[bytes], found: VbmetaChecks)
             found.chained.add(name)
             if not images.has(name):
                 text = f"the package does not hold {name}, to which {top} chains"
-                found.checks.append(Check(f"vbmeta image {name}", None, "", text))
+                found.checks.append(Check(f"vbmeta image {name}", None, "", text, kind="signature"))
                 continue
             try:
                 chained = images.read(name)
@@ -240,13 +243,36 @@ def _judged(
     signer = f"{vbmeta.algorithm.name}, key {vbmeta.public_key_sha1}" if vbmeta.public_key else ""
     trust, fault = signature_of(vbmeta)
     all_faults = [*_faults(vbmeta, trust, fault, signed=signed), *faults]
+    ok: bool | None = True
+    detail = f"rollback index {vbmeta.rollback_index}{location}"
     if all_faults:
-        return Check(what, False, signer, "; ".join(all_faults))
-    if trust == "unverified":
-        return Check(what, None, signer, fault)
-    if vbmeta.algorithm is Algorithm.NONE:
-        return Check(what, True, "", "unsigned, and no chain leads to it")
-    return Check(what, True, signer, f"rollback index {vbmeta.rollback_index}{location}")
+        ok, detail = False, "; ".join(all_faults)
+    elif trust == "unverified":
+        ok, detail = None, fault
+    elif vbmeta.algorithm is Algorithm.NONE:
+        signer, detail = "", "unsigned, and no chain leads to it"
+    return Check(what, ok, signer, detail, _signed_by(vbmeta), _digests(name, vbmeta), "signature")
+
+
+def _signed_by(vbmeta: Vbmeta) -> SignedBy | None:
+    """Return the key of an image for programs, None if it is unsigned."""
+    if vbmeta.algorithm is Algorithm.NONE or not vbmeta.public_key:
+        return None
+    known = known_as(vbmeta.public_key)
+    own = SignedBy("", vbmeta.algorithm.name, "", vbmeta.public_key_sha1, (known,) if known else ())
+    try:
+        key = parse_rsa_key(vbmeta.public_key)
+    except ImageError:
+        return own
+    return replace(own, key=key_facts(key, "").key, spki_sha256=spki_sha256(key))
+
+
+def _digests(name: str, vbmeta: Vbmeta) -> tuple[Digest, ...]:
+    hash_name = SIZES[vbmeta.algorithm].hash_name if vbmeta.algorithm is not Algorithm.NONE else ""
+    if not hash_name:
+        return ()
+    computed = hashlib.new(hash_name, vbmeta.signed_data()).hexdigest()
+    return (Digest(f"vbmeta image {name}", hash_name, computed, vbmeta.hash.hex()),)
 
 
 def _faults(vbmeta: Vbmeta, trust: str, fault: str, *, signed: bool) -> Iterator[str]:
