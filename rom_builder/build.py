@@ -18,12 +18,8 @@ from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
 from rom_builder.findings import Report, Verdict
-from rom_builder.formats.ota_signature import (
-    digests_of,
-    signed_digest,
-    signed_size,
-    verify_ota_signature,
-)
+from rom_builder.formats.ota_signature import digests_of, signed_digest, signed_size
+from rom_builder.formats.ota_verify import verify_ota_signature
 from rom_builder.formats.payload import OperationStore
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate

@@ -18,7 +18,7 @@ from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused, ImageError, SigningError
 from rom_builder.findings import Verdict
 from rom_builder.formats.ext4 import open_ext4
-from rom_builder.formats.ota_signature import verify_ota_signature
+from rom_builder.formats.ota_verify import verify_ota_signature
 from rom_builder.formats.source import BytesSource, FileSource
 from rom_builder.formats.transfer_list import BLOCK_SIZE, open_transfer, parse_transfer_list
 from rom_builder.formats.tree import NodeKind

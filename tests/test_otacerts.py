@@ -25,7 +25,7 @@ from rom_builder.findings import Verdict
 from rom_builder.formats.avb_descriptors import HashDescriptor, HashtreeDescriptor
 from rom_builder.formats.avb_verify import verify_image
 from rom_builder.formats.boot_image import open_boot_image
-from rom_builder.formats.ota_signature import verify_ota_signature
+from rom_builder.formats.ota_verify import verify_ota_signature
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.vbmeta import verify_vbmeta
 from rom_builder.formats.x509 import parse_otacerts

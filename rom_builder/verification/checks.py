@@ -11,7 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.ota_signature import OtaVerification
+from rom_builder.formats.ota_verify import OtaVerification
 from rom_builder.keys import key_facts, publicly_known, spki_sha256
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
