@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fuzz.fuzz import CORPUS
 from fuzz.targets import TARGETS
 from rom_builder.formats.fec import build_fec
+from rom_builder.formats.hashtree import build_hashtree
 from rom_builder.formats.payload.properties import PayloadProperties
 from rom_builder.formats.resource_config import encode_config
 from rom_builder.formats.source import BytesSource
@@ -27,6 +28,7 @@ from rom_builder.formats.string_pool import encode_string_pool
 from rom_builder.resources import data_folder
 from rom_builder.signers.log import SigningLog
 from rom_builder.signing_requests import request as requests
+from tests import ab_package as ab
 from tests.fixtures.make_apks import APKS
 from tests.formats import (
     test_ab_metadata,
@@ -46,8 +48,10 @@ from tests.formats import (
 from tests.formats.builders import boot_image, payload, sparse, vbmeta
 from tests.formats.builders.cdex import vdex
 from tests.formats.builders.cpio import archive, entry
+from tests.formats.builders.device import TOP_KEY
 from tests.formats.builders.dex import Class, Method, dex
 from tests.formats.damage import noise
+from tests.signed_package import sign_with
 from tests.signing_material import key, signed_package, signer
 
 BLOCK = 4096
@@ -135,6 +139,33 @@ def boots() -> list[bytes]:
 def certificates() -> list[bytes]:
     made = [key("p256").certificate, key("rsa-2048").certificate]
     return [one.public_bytes(form) for one in made for form in (Encoding.DER, Encoding.PEM)]
+
+
+def ab_package() -> bytes:
+    """Return a signed A/B package of one small partition, under verified boot."""
+    own = key("rsa-2048")
+    sealed, item = hashtree_sealed(noise(3 * BLOCK))
+    top = vbmeta.vbmeta(item, TOP_KEY).ljust(2 * BLOCK, b"\0")
+    parts = [
+        payload.Part(name, image, payload.full_ops(image, [payload.REPLACE_XZ], 8))
+        for name, image in {"system": sealed, "vbmeta": top}.items()
+    ]
+    spec = payload.Spec(parts, sign=sign_with(own.private_key))
+    with tempfile.TemporaryDirectory() as folder:
+        otacert = own.certificate.public_bytes(Encoding.PEM)
+        path = ab.written(Path(folder) / "x.zip", spec.build(), otacert, care="2,0,3")
+        return signed_package(own, path.read_bytes())
+
+
+def hashtree_sealed(data: bytes) -> tuple[bytes, bytes]:
+    """Return a partition with hash tree, parity and footer, and its descriptor."""
+    tree = build_hashtree(BytesSource(data))
+    parity = build_fec(BytesSource(data + tree.tree))
+    sizes = (len(data), len(tree.tree), len(parity))
+    item = vbmeta.hashtree(b"system", b"", tree.root_digest, *sizes)
+    own = vbmeta.vbmeta(item)
+    image = vbmeta.with_footer(data + tree.tree + parity, own, 8 * BLOCK)
+    return image[:-52] + len(data).to_bytes(8, "big") + image[-44:], item
 
 
 def signing_request() -> bytes:
@@ -241,6 +272,7 @@ def made() -> dict[str, list[bytes]]:
         "transfer-list": [LIST + b"\0" + content, LIST + b"\0" + brotli.compress(content)],
         "tar": [tarred()],
         "gzip": [gzip.compress(tarred(), mtime=0)],
+        "package": [ab_package(), signed[1]],
         "signing-request": [signing_request()],
         "signing-log": [signing_log()],
     }

@@ -64,7 +64,8 @@ from rom_builder.formats.network_security_answers import (
 )
 from rom_builder.formats.network_security_config import parse_nsc
 from rom_builder.formats.ota_metadata import parse_ota_metadata
-from rom_builder.formats.ota_signature import parse_ota_signature, verify_ota_signature
+from rom_builder.formats.ota_signature import parse_ota_signature
+from rom_builder.formats.ota_verify import verify_ota_signature
 from rom_builder.formats.otacert import parse_certificates, recovery_fitness
 from rom_builder.formats.overlay_apk import parse_overlay_apk
 from rom_builder.formats.overlay_config import (
@@ -100,6 +101,8 @@ from rom_builder.policy.yaml import parse_yaml, validate
 from rom_builder.rom.containers import Contents
 from rom_builder.signers.log import parse_log
 from rom_builder.signing_requests.request import parse_request, public_half
+from rom_builder.verification.package import verify_package
+from rom_builder.verification.report import Demands, as_json
 
 DOCUMENTED = (ImageError, PolicyError)
 """What a reader may raise."""
@@ -213,6 +216,14 @@ def _(data: bytes) -> None:
     if found is not None:
         with suppress(SigningError):
             verify_ota_signature(source, trusted())
+
+
+@target("package")
+def _(data: bytes) -> None:
+    found = verify_package(BytesSource(data))
+    as_json("ota.zip", len(data), found, Demands(), None)
+    if found.failed:
+        raise ImageError(found.failed[0].detail)
 
 
 @cache

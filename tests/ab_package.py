@@ -108,13 +108,13 @@ def ab_package(
     return written(folder / "base.zip", payload, otacert)
 
 
-def written(path: Path, payload: bytes, otacert: bytes) -> Path:
+def written(path: Path, payload: bytes, otacert: bytes, care: str = "2,0,20") -> Path:
     """Put a payload into a package as releasetools does."""
     opened = Payload(BytesSource(payload))
     properties = PayloadProperties(
         hash_of(payload), len(payload), opened.metadata_digest(), opened.metadata_size
     ).encode()
-    care = CareMap((CarePartition("system", "2,0,20", "ro.build.fingerprint", "x"),)).encode()
+    care = CareMap((CarePartition("system", care, "ro.build.fingerprint", "x"),)).encode()
     signature_size = len(opened.metadata_signature)
     entries = {"care_map.pb": care, "payload.bin": payload, "payload_properties.txt": properties}
     metadata = OtaMetadata(

@@ -382,6 +382,16 @@ def test_a_second_payload_is_no_fault(package: Package) -> None:
     assert failed_any(packed(files | second)) == {}
 
 
+def test_parts_of_super_are_not_taken_for_partitions(package: Package) -> None:
+    """With retrofitted dynamic partitions a payload's system is a part of super, not what vbmeta means."""
+    files = content(package.write())
+    split = packed(files, replace(PINE, retrofit_dynamic_partitions=True))
+    found = {check.name: check for check in verified(split).checks if check.ok is not True}
+    assert list(found) == ["partition system"]
+    assert found["partition system"].ok is None
+    assert "a part of super" in found["partition system"].detail
+
+
 def test_an_updater_beside_the_payload_is_not_passed_over(package: Package, tmp_path: Path) -> None:
     updater = {"META-INF/com/google/android/update-binary": b"\x7fELF"}
     result = run(packed(content(package.write()) | updater), tmp_path)

@@ -74,6 +74,14 @@ def verify_metadata(archive: ZipArchive, package_size: int) -> Iterator[Check]:
             yield found
 
 
+def is_retrofit(archive: ZipArchive) -> bool:
+    """Return whether a package says that it splits super among the partitions of an older device."""
+    try:
+        return base_metadata(archive)[1].get("ota-retrofit-dynamic-partitions") == "yes"
+    except ImageError:
+        return False
+
+
 def _check_other_kind(archive: ZipArchive) -> str:
     proto, text = base_metadata(archive)
     if text.get("ota-type") == "AB" or (proto is not None and proto.type == _AB):

@@ -11,13 +11,8 @@ from rom_builder.check import in_background
 from rom_builder.errors import ImageError, RomBuilderError
 from rom_builder.formats.ab_metadata import PAYLOAD_NAME
 from rom_builder.formats.cms import parse_cms
-from rom_builder.formats.ota_signature import (
-    OtaVerification,
-    PackageDigests,
-    digests_of,
-    parse_ota_signature,
-    verify_ota_signature,
-)
+from rom_builder.formats.ota_signature import PackageDigests, digests_of, parse_ota_signature
+from rom_builder.formats.ota_verify import OtaVerification, verify_ota_signature
 from rom_builder.formats.otacert import parse_certificates
 from rom_builder.formats.source import Source
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
@@ -35,7 +30,7 @@ from rom_builder.verification.checks import (
     signed_by,
     tried,
 )
-from rom_builder.verification.metadata import verify_metadata
+from rom_builder.verification.metadata import is_retrofit, verify_metadata
 from rom_builder.verification.payload import Asked, verify_payload
 
 WHOLE_FILE = "whole-file signature"
@@ -87,7 +82,12 @@ def verify_package(
         if ends.ok:
             ends = tried("archive", lambda: check_entries(archive, source))
         otacert = _otacert(archive)
-        asked = Asked([*keys_of([*(certificates or otacert)]), *payload_keys], avb_keys, quick)
+        asked = Asked(
+            [*keys_of([*(certificates or otacert)]), *payload_keys],
+            avb_keys,
+            quick,
+            is_retrofit(archive),
+        )
         for folder in ("", SECONDARY):
             if folder + PAYLOAD_NAME in archive.entries:
                 inside += verify_payload(archive, folder, asked)

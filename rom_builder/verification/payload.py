@@ -36,11 +36,14 @@ class Asked:
         keys: Of which one must have made each signature.
         avb_keys: Key blobs of which the top vbmeta image must have one; none for any.
         quick: Leave out what needs whole partitions.
+        retrofit: The package brings dynamic partitions to a device that was made without: its
+            partitions are parts of super.
     """
 
     keys: Sequence[PublicKey]
     avb_keys: Sequence[bytes]
     quick: bool
+    retrofit: bool = False
 
 
 def verify_payload(archive: ZipArchive, folder: str, asked: Asked) -> Iterator[Check]:
@@ -58,7 +61,9 @@ def verify_payload(archive: ZipArchive, folder: str, asked: Asked) -> Iterator[C
     operations = in_background(lambda: check_operation_data(payload))
     vbmetas = None if folder else verify_vbmetas(payload, asked.avb_keys)
     described = vbmetas.descriptors if vbmetas else {}
-    partitions = list(verify_partitions(payload, described, quick=asked.quick))
+    partitions = list(
+        verify_partitions(payload, described, quick=asked.quick, retrofit=asked.retrofit)
+    )
     yield _signature(f"{folder}metadata signature", payload, asked.keys, None)
     yield _signature(f"{folder}payload signature", payload, asked.keys, hashing)
     yield tried(f"{folder}payload rules", lambda: _check_rules(payload))
