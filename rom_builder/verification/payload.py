@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from rom_builder.formats.payload import (
     verify_payload_signature,
 )
 from rom_builder.formats.payload.digests import PayloadDigests, check_operation_data, digests_of
-from rom_builder.formats.payload.operation_store import OperationStore
+from rom_builder.formats.payload.operation_store import MEMORY, OperationStore
+from rom_builder.formats.payload.partition import READ_AHEAD
 from rom_builder.formats.payload.properties import MAX_SIZE, parse_payload_properties
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_directory import STORED
@@ -52,11 +54,12 @@ def verify_payload(archive: ZipArchive, folder: str, asked: Asked) -> Iterator[C
     try:
         if entry.method != STORED:
             raise ImageError("is compressed: a device reads it in place", path=entry.name)
-        # Operations are read one after the other: what was used long ago is not needed again.
-        payload = Payload(archive.raw(entry), OperationStore(disk=0))
+        store = _store()
+        payload = Payload(archive.raw(entry), store)
     except ImageError as error:
         yield Check(entry.name, False, "", str(error))
         return
+    store.whole = () if asked.quick else frozenset(payload.names)
     hashing = in_background(lambda: digests_of(payload))
     operations = in_background(lambda: check_operation_data(payload))
     vbmetas = None if folder else verify_vbmetas(payload, asked.avb_keys)
@@ -73,6 +76,15 @@ def verify_payload(archive: ZipArchive, folder: str, asked: Asked) -> Iterator[C
     yield from partitions
     if vbmetas and CARE_MAP_NAME in archive.entries:
         yield tried(CARE_MAP_NAME, lambda: check_care_map(archive, payload, described))
+
+
+def _store() -> OperationStore:
+    """Return a store that forgets: operations are read one after the other, and once.
+
+    Whatever number of processors decodes ahead, what they give has room until it is read.
+    """
+    ahead = 2 * (os.cpu_count() or 1) * READ_AHEAD
+    return OperationStore(max(MEMORY, ahead), disk=0)
 
 
 def _signature(
