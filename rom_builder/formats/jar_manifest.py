@@ -121,9 +121,13 @@ class JarManifest:
     @cached_property
     def _usual(self) -> list[tuple[str, str, str]]:
         """Name, algorithm and base64 of each section if all are of the usual kind, else nothing."""
-        found: list[tuple[str, str, str]] = _USUAL.findall(self._text)
+        text = self._text
+        # Each "Name: " inside a line would have the expression read on to the line's end.
+        if text.count("Name: ") != text.startswith("Name: ") + text.count("\nName: "):
+            return []
+        found: list[tuple[str, str, str]] = _USUAL.findall(text)
         length = len("".join(map("".join, found))) + _USUAL_LENGTH * len(found)
-        is_all = length == len(self._text) and len({name for name, _, _ in found}) == len(found)
+        is_all = length == len(text) and len({name for name, _, _ in found}) == len(found)
         return found if is_all else []
 
     def _line_by_line(self) -> Mapping[str, TextDigest | None]:

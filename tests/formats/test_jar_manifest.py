@@ -67,6 +67,12 @@ def test_the_bytes_of_a_section_are_what_a_signature_file_signs() -> None:
     assert list(manifest.section_bytes.values()) == [text.encode("latin-1") for text in sections]
 
 
+def test_a_name_that_repeats_the_word_takes_no_longer_than_another() -> None:
+    """Looked for anew at each of the words, the end of the line would be an hour away."""
+    name = "Name: " * 400_000
+    assert parsed(f"Name: {name}\r\n\r\n").digests == {name: None}
+
+
 @pytest.mark.parametrize("text", ["", "!", "AAA", "A===", "A" * 27 + "=\n", "é" * 28])
 def test_damaged_base64_is_no_digest(text: str) -> None:
     assert not TextDigest("SHA-1", text).matches(bytes(20))
