@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -20,6 +21,7 @@ from rom_builder.cli import main
 from rom_builder.edits import FileData
 from rom_builder.findings import Report, Severity, Status, Strength, Verdict
 from rom_builder.mechanisms import MECHANISMS, binding_models
+from rom_builder.mechanisms.overlay_render import android
 from rom_builder.plan import Plan, plan
 from rom_builder.policy.load import Policies, load_policies
 from rom_builder.rom.opening import open_rom
@@ -265,7 +267,7 @@ SWITCHES = sorted(
 @st.composite
 def roms(draw: st.DrawFn) -> dict[str, Content]:
     """A phone with the app in some state, and with files of the platform that speak of it or do not."""
-    permitted = draw(st.sampled_from([None, True, False]))
+    permitted = draw(st.sampled_from([None, True, True, False]))
     path = draw(st.sampled_from([APP, PRIVILEGED_APP]))
     states = draw(
         st.fixed_dictionaries({name: st.booleans() for name in ("file", "property", "box")})
@@ -273,7 +275,7 @@ def roms(draw: st.DrawFn) -> dict[str, Content]:
     both = {"": draw(st.booleans()), "mcc310": draw(st.booleans())}
     content = App(
         PACKAGE,
-        target_sdk=draw(st.sampled_from([22, 27, 29, 34])),
+        target_sdk=draw(st.sampled_from([22, 27, 29, 29, 34, 34])),
         cleartext=draw(st.sampled_from([None, True, False])),
         network_security_config=None if permitted is None else network_config(permitted=permitted),
         permissions=tuple(draw(st.sets(st.sampled_from([CONTACTS, PHONE_STATE])))),
@@ -323,7 +325,7 @@ def signing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     suppress_health_check=list(HealthCheck),
 )
 @given(
-    sdk=st.sampled_from(PLATFORMS),
+    sdk=st.sampled_from([*PLATFORMS, *range(26, 37)]),
     files=roms(),
     demand=SECTIONS,
     named=st.sets(st.sampled_from(SWITCHES), min_size=1, max_size=4),
@@ -365,3 +367,22 @@ def test_what_plan_accepts_is_built_and_passes_and_what_it_refuses_is_not_writte
     assert main(["check", str(output), "-p", policy]) == 0
     again = planned(output, strict)
     assert (again.edits, again.obstacles) == ((), made.obstacles)
+
+
+def test_the_documentation_says_from_which_platform_on_each_is_set() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "profiles.md").read_text()
+    table = text.partition("### On which platforms\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z-]+)`.*?\| ([^|]+) \|", table, re.MULTILINE)
+    stated = dict(rows)
+    assert set(stated) == set(MECHANISMS)
+    for name, trip in TRIPS.items():
+        first = max((each.below for each in trip.refused), default=PLATFORMS.start)
+        words = stated[name.partition("/")[0]]
+        if first not in PLATFORMS:
+            assert words == "none"
+        elif name != "network-security-config/file":
+            assert words == (
+                "all"
+                if first == PLATFORMS.start
+                else f"{android(first)[8:].split(' ')[0]} and later"
+            )
