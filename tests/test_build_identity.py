@@ -10,7 +10,7 @@ import pytest
 from rom_builder.inspection import inspect_rom
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.rom.opening import open_rom
-from tests.roms import Content, write_rom
+from tests.roms import Content, Link, write_rom
 
 GENERIC = """\
 ro.build.version.sdk=34
@@ -93,6 +93,17 @@ def test_an_unpacked_ramdisk_beside_an_old_system_is_its_root(wrapper: str, tmp_
     }
     found = properties(tmp_path, files)
     assert found["ro.debuggable"] == ("0", f"{wrapper}boot/ramdisk/default.prop")
+
+
+def test_a_link_in_an_unpacked_ramdisk_is_passed_over(tmp_path: Path) -> None:
+    files: dict[str, Content] = {
+        "system/build.prop": "ro.build.version.sdk=27\n",
+        "boot/ramdisk/default.prop": Link("prop.default"),
+        "boot/ramdisk/prop.default": "ro.debuggable=0\n",
+    }
+    rom = open_rom(write_rom(tmp_path, files))
+    assert read_platform(rom).get("ro.debuggable") == "0"
+    assert rom.unread == []
 
 
 def test_an_unpacked_ramdisk_beside_a_whole_root_is_recoverys(tmp_path: Path) -> None:

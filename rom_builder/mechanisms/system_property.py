@@ -12,6 +12,7 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import Platform, Value
 from rom_builder.findings import Link, Location, Strength
 from rom_builder.formats.build_prop import BuildProp, parse_build_prop
+from rom_builder.formats.tree import NodeKind
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.policy.profile import Binding
 from rom_builder.readers.init_scripts import (
@@ -93,7 +94,8 @@ def _property_file(rom: Rom, path: str) -> RomFile | None:
     found = next(filter(None, map(rom.find, places)), None)
     if found is None and path.count("/") == 1 and "/init" not in rom.files:
         names = (f"{name}{RAMDISK}{path}" for name in ("", _wrapper(rom)))
-        found = next((rom.by_name[name] for name in names if name in rom.by_name), None)
+        known = (rom.by_name[name] for name in names if name in rom.by_name)
+        found = next((file for file in known if file.node.kind is NodeKind.FILE), None)
     return found
 
 

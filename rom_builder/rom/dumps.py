@@ -23,7 +23,11 @@ UNREAD_KINDS = (
 """Names of files that nothing here reads; that one is missing changes no verdict."""
 PSEUDO = "/[SYS]/"
 """What 7-Zip shows of an ext4 image besides its files."""
-PLATFORM_CODE = "/system/framework/framework.jar"
+PLATFORM_CODE = tuple(
+    f"/system/framework/{name}.jar"
+    for name in ("framework", "services", "ext", "bouncycastle", "okhttp", "telephony-common")
+)
+"""Of every Android since 5; some moved into modules later."""
 PLATFORM_RESOURCES = "/system/framework/framework-res.apk"
 COMPILED = re.compile(
     r"(?P<folder>.+/(?:app|priv-app)/[^/]+)/oat/[^/]+/(?P<app>[^/]+)\.(?:odex|vdex)"
@@ -46,7 +50,7 @@ def missing_files(rom: Rom) -> Iterator[Unread]:
             yield from _not_here(rom, name)
     if not listed and "folder" in rom.kind:
         yield from _only_compiled(rom)
-    code = rom.files.get(PLATFORM_CODE)
+    code = next((rom.files[path] for path in PLATFORM_CODE if path in rom.files), None)
     if code and PLATFORM_RESOURCES not in rom.files and not listed:
         place = code.name.rpartition("/")[0]
         yield Unread(
