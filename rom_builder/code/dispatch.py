@@ -65,7 +65,10 @@ class Dispatch(Hierarchy):
         if by_signature is None:
             by_signature = self._having[name] = {}
             for body in self._by_name.get(name, ()):
-                by_signature.setdefault(body.signature, {}).setdefault(body.owner, body)
+                ids = body.unit.ids
+                owner, proto, _ = ids.method_row(body.index)
+                having = by_signature.setdefault(ids.signature(proto), {})
+                having.setdefault(ids.type(owner), body)
         return by_signature.get(signature, {})
 
     def member(self, owner: str, name: str, signature: str) -> Body | None:
@@ -113,10 +116,10 @@ class Dispatch(Hierarchy):
     def own_targets(self, unit: Unit, index: int, *, virtual: bool) -> list[tuple[Body, str]]:
         """Return the app's code that a call may run, as :meth:`targets` does, with its class.
 
-        The method called is told by its index; its name is read only if the class it is named with
-        does not have it itself.
+        The method called is told by its index, which the file must have; its name is read only if
+        the class it is named with does not have it itself.
         """
-        owner = unit.ids.type(unit.ids.method_row(index)[0])
+        owner = unit.ids.type(unit.ids.method_owners[index])
         if owner in self.own:
             self.bodies_of(owner)
         elif owner not in self.defined and owner not in self.children:

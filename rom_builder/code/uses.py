@@ -7,8 +7,9 @@ in the DEX file in the lower. Names are looked up, and places made of the number
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from struct import unpack_from
 from typing import NamedTuple
 
@@ -129,8 +130,9 @@ class Uses:
         self._calling: dict[tuple[str, ...], frozenset[str]] = {}
         self._calls_named: dict[tuple[frozenset[str], str | None], list[Site]] = {}
         self.slots: set[str] = set()
-        self._unspent = 0
-        self._named = [self._read(body, number) for number, body in enumerate(bodies)]
+        self._named: list[list[int]] = []
+        for unit, numbered in groupby(enumerate(bodies), lambda each: each[1].unit):
+            self._named += self._read(unit, numbered)
         for unit, uses in self._units.items():
             uses.sort_out()
             self._look_closer(unit, uses)
@@ -141,25 +143,26 @@ class Uses:
             if uses.invokes:
                 unit.ids.method(max(uses.invokes))  # refuses it if there is none
 
-    def _read(self, body: Body, number: int) -> list[int]:
-        body.number = number
-        unit, data = body.unit, body.unit.dex.data
-        start, size = code_span(data, body.offset, compact=unit.dex.compact)
-        self._unspent += size
-        if self._unspent > _PORTION:
-            unit.spend(self._unspent)
-            self._unspent = 0
-        codes = _WITH_SLOTS if unit.dex.optimised else _CODES
-        uses = self._units.get(unit)
-        if uses is None:
-            uses = self._units[unit] = _UnitUses()
-        found, base = uses.found, number << _SHIFT
-        named_here = []
-        for at in positions(data, start, size, unit.operations.steps(codes)):
-            named = data[at] | data[at + 2] << 8 | data[at + 3] << 16
-            named_here.append(named)
-            found[named].append(base | at)
-        return named_here
+    def _read(self, unit: Unit, bodies: Iterable[tuple[int, Body]]) -> Iterator[list[int]]:
+        """Read methods of one DEX file, with their numbers; yield what each names."""
+        data, compact = unit.dex.data, unit.dex.compact
+        steps = unit.operations.steps(_WITH_SLOTS if unit.dex.optimised else _CODES)
+        found = self._units.setdefault(unit, _UnitUses()).found
+        unspent = 0
+        for number, body in bodies:
+            body.number = number
+            start, size = code_span(data, body.offset, compact=compact)
+            unspent += size
+            if unspent > _PORTION:
+                unit.spend(unspent)
+                unspent = 0
+            base = number << _SHIFT
+            named_here = []
+            for at in positions(data, start, size, steps):
+                named = data[at] | data[at + 2] << 8 | data[at + 3] << 16
+                named_here.append(named)
+                found[named].append(base | at)
+            yield named_here
 
     def _look_closer(self, unit: Unit, uses: _UnitUses) -> None:
         """Tell strings with long indexes from calls through a slot."""

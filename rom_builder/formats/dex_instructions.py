@@ -12,7 +12,8 @@ on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, An
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from struct import pack, unpack, unpack_from
 from typing import NamedTuple
 
@@ -63,6 +64,11 @@ class Operations(dict[int, Operation]):
                 self[int(start, 16) + index] = Operation(name, form)
         self.sizes = [int(self[code].format[0]) if code in self else 0 for code in range(256)]
         self._steps: dict[frozenset[int], list[int]] = {}
+
+    @cached_property
+    def readers(self) -> dict[int, tuple[str, _Reader, int]]:
+        """Mnemonic, reader of the operands and size in units of each operation."""
+        return {c: (each.name, _OPERANDS[each.format], self.sizes[c]) for c, each in self.items()}
 
     def steps(self, codes: frozenset[int]) -> list[int]:
         """Return the bytes of an instruction by its code, negative if the code is one of some.
@@ -298,19 +304,19 @@ def decode(units: Sequence[int], table: Operations) -> list[Instruction]:
     Raises:
         ImageError: An operation is unknown or cut off; the offset counts from the code's start.
     """
-    return [decode_at(units, address, table[code]) for address, code in addresses(units, table)]
-
-
-def decode_at(units: Sequence[int], address: int, operation: Operation) -> Instruction:
-    """Decode one instruction that is known to lie inside the code."""
-    first = units[address]
-    name, form = operation
-    registers, operand, relative = _OPERANDS[form](units, address, first >> 8)
-    target = address + relative if relative is not None else -1
-    return Instruction(address, first & 0xFF, name, registers, operand, target, int(form[0]))
+    readers, new = table.readers, tuple.__new__
+    found = []
+    for address, code in addresses(units, table):
+        name, read, size = readers[code]
+        registers, operand, relative = read(units, address, units[address] >> 8)
+        target = -1 if relative is None else address + relative
+        values = (address, code, name, registers, operand, target, size)
+        found.append(new(Instruction, values))  # at half the time of a call
+    return found
 
 
 _Operands = tuple[tuple[int, ...], int, int | None]
+_Reader = Callable[[Sequence[int], int, int], _Operands]
 
 
 def _signed(value: int, bits: int) -> int:
@@ -342,7 +348,7 @@ def _high16(units: Sequence[int], at: int, high: int) -> _Operands:
     return (high,), _signed(units[at + 1], 16) << shift, None
 
 
-_OPERANDS = {
+_OPERANDS: dict[str, _Reader] = {
     "10x": lambda u, a, h: ((), 0, None),
     "12x": lambda u, a, h: ((h & 15, h >> 4), 0, None),
     "11n": lambda u, a, h: ((h & 15,), _signed(h >> 4, 4), None),
