@@ -177,7 +177,7 @@ class Body:
     @property
     def name(self) -> str:
         """Its bare name."""
-        return self.unit.ids.string(self.unit.ids.method_row(self.index)[2])
+        return self.unit.ids.string(self.unit.ids.method_names[self.index])
 
     @property
     def signature(self) -> str:

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from struct import iter_unpack, unpack_from
 from typing import NamedTuple
 
@@ -148,19 +149,19 @@ class DexClasses:
         reader = _Leb128(self._data, each.data_offset)
         owners = self.ids.method_owners
         for count in self._member_counts(reader)[1]:
-            index = 0
-            numbers = iter(reader.several(3 * count))
-            for number, (step, access, code) in enumerate(
-                zip(numbers, numbers, numbers, strict=True)
-            ):
-                if number and not step:
-                    raise ImageError("a class lists a method twice", offset=reader.offset)
-                index += step
-                if not index < len(owners):
-                    self.ids.method(index)  # refuses it
-                if owners[index] != each.type_index and self.ids.type(owners[index]) != each.name:
+            numbers = reader.several(3 * count)
+            if 0 in numbers[3::3]:
+                raise ImageError("a class lists a method twice", offset=reader.offset)
+            indexes = list(accumulate(numbers[::3]))
+            if count and not indexes[-1] < len(owners):
+                self.ids.method(indexes[-1])  # refuses it
+            for owner in {owners[index] for index in indexes} - {each.type_index}:
+                if self.ids.type(owner) != each.name:
                     raise ImageError("a class lists the method of another", offset=reader.offset)
-                found.append((index, access ^ _HIDDEN[access & 7], code))
+            found += [
+                (index, access ^ _HIDDEN[access & 7], code)
+                for index, access, code in zip(indexes, numbers[1::3], numbers[2::3], strict=True)
+            ]
         return found
 
     def codes(self) -> Iterator[tuple[int, int]]:

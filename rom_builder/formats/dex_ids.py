@@ -134,6 +134,11 @@ class DexIds:
         """The type that each method is named with, by index."""
         return [owner for owner, _, _ in self._method_rows]
 
+    @cached_property
+    def method_names(self) -> list[int]:
+        """The string that is the bare name of each method, by index."""
+        return [name for _, _, name in self._method_rows]
+
     def methods_named(self, names: frozenset[str]) -> list[int]:
         """Return the indexes of all methods that have one of some bare names.
 
@@ -141,7 +146,7 @@ class DexIds:
             ImageError: The string table is damaged.
         """
         wanted = set(self.string_indexes(names))
-        return [i for i, (_, _, name) in enumerate(self._method_rows) if name in wanted]
+        return [index for index, name in enumerate(self.method_names) if name in wanted]
 
     def string(self, index: int) -> str:
         """Return a string of the file.
