@@ -170,6 +170,7 @@ def build(
         work.sign(file, digest.result())
         step("verify")
         hashed = in_background(lambda: work.verified(file))
+        in_background(lambda: os.fsync(file.fileno()))
         parts = components(result) if attesting else None
         report = named(report, output, hashed.result())
         if attesting is not None and base_digest is not None and keys.attestation is not None:
