@@ -50,13 +50,21 @@ def missing_files(rom: Rom) -> Iterator[Unread]:
             yield from _not_here(rom, name)
     if not listed and "folder" in rom.kind:
         yield from _only_compiled(rom)
+
+
+def lacks_platform_resources(rom: Rom) -> str:
+    """Say that a ROM has the platform's code and not its resources; ``""`` if it has both, or neither.
+
+    Dumps often leave them out for their size. The apps can be judged without them.
+    """
     code = next((rom.files[path] for path in PLATFORM_CODE if path in rom.files), None)
-    if code and PLATFORM_RESOURCES not in rom.files and not listed:
-        place = code.name.rpartition("/")[0]
-        yield Unread(
-            f"{place}/{posixpath.basename(PLATFORM_RESOURCES)}",
-            "is not here; without it no device starts, so files are missing",
-        )
+    if code is None or PLATFORM_RESOURCES in rom.files:
+        return ""
+    place = code.name.rpartition("/")[0]
+    return (
+        f"{place}/{posixpath.basename(PLATFORM_RESOURCES)} is not here: what the platform's own "
+        "resources set is not known, and a device does not start without them"
+    )
 
 
 def _not_here(rom: Rom, list_name: str) -> Iterator[Unread]:
