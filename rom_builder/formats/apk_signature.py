@@ -77,6 +77,7 @@ def verify_apk(
     min_sdk: int = 1,
     max_sdk: int = NEWEST,
     target_sdk: int = 1,
+    preinstalled: bool = False,
 ) -> ApkVerdict:
     """Return what the platforms of a range of API levels make of an APK's signatures.
 
@@ -86,6 +87,9 @@ def verify_apk(
         min_sdk: First API level.
         max_sdk: Last one; the same as the first for one platform.
         target_sdk: What the app targets.
+        preinstalled: Whether the platform finds it in a system folder: there it does not mind that a v2
+            signature which v1 announces is gone (AOSP ``ApkSignatureVerifier``,
+            ``unsafeGetCertsWithoutVerification``; before, ``PARSE_IS_SYSTEM_DIR``).
 
     Raises:
         ImageError: A signature is so damaged that it cannot be read: no platform accepts it.
@@ -106,7 +110,7 @@ def verify_apk(
         jar = read_jar_signers(
             archive,
             verify=True,
-            present=(*_present(block), *stripped) if known[1:] else None,
+            present=(*_present(block), *stripped) if known[1:] and not preinstalled else None,
             min_sdk=min_sdk,
         )
         if signers and not jar:

@@ -22,7 +22,7 @@ from rom_builder.formats.apk_signature import (
 )
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.keys import publicly_known
-from rom_builder.readers.packages import Apk, apps, described_before, open_app
+from rom_builder.readers.packages import COMPRESSED, Apk, apps, described_before, open_app
 from rom_builder.rom import Rom, RomFile
 
 OTACERT = "META-INF/com/android/otacert"
@@ -114,7 +114,14 @@ def _app_signature(rom: Rom, file: RomFile, sdk: int | None) -> AppSignature:
     try:
         apk = Apk(rom, file)
         target = (described_before(rom, file) or apk).target_sdk
-        verdict = verify_apk(apk.archive, apk.source, min_sdk=low, max_sdk=high, target_sdk=target)
+        verdict = verify_apk(
+            apk.archive,
+            apk.source,
+            min_sdk=low,
+            max_sdk=high,
+            target_sdk=target,
+            preinstalled=file.name.endswith((".apk", COMPRESSED)),
+        )
         schemes, faults = verdict.schemes, verdict.faults
     except ImageError as error:
         schemes, faults = (), (f"it cannot be read: {error.message}",)

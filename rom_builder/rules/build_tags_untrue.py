@@ -28,8 +28,9 @@ def build_tags_untrue(case: Case, facts: Facts) -> Iterator[Finding]:
     """``release-keys`` is a claim that apps and services rely on; the signatures show whether it holds.
 
     A build that claims ``release-keys`` while an app, a module or an accepted update certificate has
-    a publicly known key fails. One that says ``test-keys`` or ``dev-keys`` without any such key is
-    a warning: nobody is at risk, but services that look at the tag refuse the phone.
+    a publicly known key fails; the CTS shims that AOSP signs so in every build do not count. One that
+    says ``test-keys`` or ``dev-keys`` without any such key is a warning: nobody is at risk, but services
+    that look at the tag refuse the phone.
     """
     if case.rom is None or case.rom.build_tags != "truthful":
         return
@@ -38,7 +39,7 @@ def build_tags_untrue(case: Case, facts: Facts) -> Iterator[Finding]:
         for key, (text, place) in sorted(facts.platform.properties.items())
         if TAGS.fullmatch(key) and text
     }
-    certificates = [c for c in facts.of(SigningCertificate) if c.use != "avb"]
+    certificates = [c for c in facts.of(SigningCertificate) if c.use != "avb" and not c.frozen]
     if not claims or not certificates:
         missing = "build.tags property" if not claims else "signature"
         yield case.finding(Status.UNKNOWN, f"the image holds no {missing} to compare")

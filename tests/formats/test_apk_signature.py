@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from rom_builder.errors import ImageError, SigningError
-from rom_builder.formats.apk_signature import ApkSigner, read_signers
+from rom_builder.formats.apk_signature import ApkSigner, read_signers, verify_apk
 from rom_builder.formats.apk_signing import sign_apk
 from rom_builder.formats.jar_signature import read_jar_signers
 from rom_builder.formats.source import BytesSource
@@ -404,6 +404,20 @@ def test_a_jar_signature_tells_of_a_stripped_v2(rsa_2048: Identity) -> None:
     assert faults_of(sign_apk(signed, rsa_2048.der, rsa_2048.sign)) == ""
     (signer,) = read_jar_signers(ZipArchive(BytesSource(signed)), verify=True)
     assert signer.faults == ()
+
+
+def test_a_stripped_v2_does_not_matter_to_an_app_of_the_system(rsa_2048: Identity) -> None:
+    announced = "X-Android-APK-Signed: 2\r\n"
+    data = packed(with_jar_signature(FILES, cms_by(rsa_2048), announced=announced))
+    archive, source = ZipArchive(BytesSource(data)), BytesSource(data)
+    verdicts = [
+        verify_apk(archive, source, min_sdk=29, max_sdk=29, preinstalled=preinstalled)
+        for preinstalled in (False, True)
+    ]
+    assert [verdict.faults for verdict in verdicts] == [
+        ("a v2 signature was there and is missing",),
+        (),
+    ]
 
 
 def test_entries_are_looked_at_only_on_request(rsa_2048: Identity) -> None:
