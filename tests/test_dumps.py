@@ -87,14 +87,22 @@ def test_an_app_of_which_only_the_compiled_code_is_there_is_unread(tmp_path: Pat
     assert unread(report) == ["system/priv-app/B/B.apk: is not here, but its compiled code is"]
 
 
-def test_a_platform_without_its_resources_is_remarked_on(tmp_path: Path) -> None:
-    """Its apps can be judged, and a package can be made of it, but nobody is to flash it unwarned."""
+def test_a_dump_without_the_platforms_resources_lacks_other_files_too(tmp_path: Path) -> None:
     files = {**WHOLE, "system/framework/framework.jar": "x", "system/framework/services.jar": "x"}
     report = report_of(tmp_path / "dump", files)
+    assert unread(report) == [
+        "system/framework/framework-res.apk: is not here; without it no device starts, so files are missing"
+    ]
+
+
+def test_a_package_without_the_platforms_resources_is_remarked_on(tmp_path: Path) -> None:
+    """It says itself what it installs, so that its content can be judged."""
+    script = 'package_extract_dir("system", "/system");\n'
+    files = {**WHOLE, "META-INF/com/google/android/updater-script": script}
+    report = report_of(tmp_path / "ota", {**files, "system/framework/framework.jar": "x"})
     assert unread(report) == []
     assert report.notes == (
-        "system/framework/framework-res.apk is not here: what the platform's own resources set is "
-        "not known, and a device does not start without them",
+        "the package does not bring system/framework/framework-res.apk, without which no device starts",
     )
 
 

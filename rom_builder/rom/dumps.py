@@ -50,21 +50,20 @@ def missing_files(rom: Rom) -> Iterator[Unread]:
             yield from _not_here(rom, name)
     if not listed and "folder" in rom.kind:
         yield from _only_compiled(rom)
+    if not listed and rom.script is None and (place := without_resources(rom)):
+        yield Unread(place, "is not here; without it no device starts, so files are missing")
 
 
-def lacks_platform_resources(rom: Rom) -> str:
-    """Say that a ROM has the platform's code and not its resources; ``""`` if it has both, or neither.
+def without_resources(rom: Rom) -> str:
+    """Return where the platform's resources would be if a ROM has its code and not them, else ``""``.
 
-    Dumps often leave them out for their size. The apps can be judged without them.
+    A dump without them was published without its large files. An update package says itself what it
+    puts on the device: that it has no resources is for whoever installs it to know.
     """
     code = next((rom.files[path] for path in PLATFORM_CODE if path in rom.files), None)
     if code is None or PLATFORM_RESOURCES in rom.files:
         return ""
-    place = code.name.rpartition("/")[0]
-    return (
-        f"{place}/{posixpath.basename(PLATFORM_RESOURCES)} is not here: what the platform's own "
-        "resources set is not known, and a device does not start without them"
-    )
+    return f"{code.name.rpartition('/')[0]}/{posixpath.basename(PLATFORM_RESOURCES)}"
 
 
 def _not_here(rom: Rom, list_name: str) -> Iterator[Unread]:
