@@ -45,9 +45,7 @@ SINCE = {("SHA-256", "RSA"): 18, ("SHA-1", "EC"): 18, ("SHA-256", "EC"): 21}
 """First API level that accepts a digest with a kind of key; found out with apksigner 31."""
 
 _BLOCK = re.compile(r"META-INF/[^/]+\.(?:RSA|DSA|EC)", re.IGNORECASE)
-_OWN = re.compile(
-    r"META-INF/(?:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.IGNORECASE | re.ASCII
-)
+_OWN = re.compile(r"META-INF/(?i:MANIFEST\.MF|SIG-[^/]*|[^/]+\.(?:SF|RSA|DSA|EC))", re.ASCII)
 """Names of entries that are the signature itself and have no digest."""
 
 _DIGEST_OIDS = {
@@ -282,14 +280,19 @@ def _stripped(signed: JarManifest, present: Collection[Scheme] | None) -> Iterat
 def _entry_faults(archive: ZipArchive, manifest: JarManifest) -> list[str]:
     """Return which entries are not those of the manifest."""
     wanted = manifest.digests
-    signed = [entry for name, entry in archive.entries.items() if _needs_digest(name)]
+    signed = [
+        entry
+        for name, entry in archive.entries.items()
+        if not (name.endswith("/") or _OWN.fullmatch(name))
+    ]
     told = [(entry, digest) for entry in signed if (digest := wanted.get(entry.name))]
     found = archive.digests((entry, HASHES[digest.algorithm]) for entry, digest in told)
     wrong = {entry.name for entry, digest in told if not digest.matches(found[entry.name])}
     faults = [f"{name!r} is there more than once" for name in sorted(archive.repeated)]
     for entry in signed:
         if not wanted.get(entry.name):
-            faults.append(f"{entry.name!r} has no digest in the manifest")
+            if _needs_digest(entry.name):
+                faults.append(f"{entry.name!r} has no digest in the manifest")
         elif entry.name in wrong:
             faults.append(f"{entry.name!r} is not the file that was signed")
     missing = manifest.names - archive.entries.keys()
@@ -298,7 +301,9 @@ def _entry_faults(archive: ZipArchive, manifest: JarManifest) -> list[str]:
 
 
 def _needs_digest(name: str) -> bool:
-    """Say whether an entry must be in the manifest: Android knows no other spelling of META-INF."""
-    if name.startswith(_FOLDER):
-        return not (name.endswith("/") or _OWN.fullmatch(name))
-    return not name.endswith("/")
+    """Say whether a file must be in the manifest.
+
+    Android asks for no digest of what lies in META-INF, and knows no other spelling of it. What lies
+    in folders there does need one here: apps load services from there.
+    """
+    return not name.startswith(_FOLDER) or "/" in name[len(_FOLDER) :]

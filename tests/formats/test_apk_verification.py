@@ -126,6 +126,7 @@ def battery(ids: dict[str, Identity], folder: Path) -> dict[str, bytes]:
         "v1, new entry": rebuilt(v1(rsa), new=b"b"),
         "v1, new entry named like a signature file": rebuilt(v1(rsa), **{"META-INF/Sig-x": b"b"}),
         "v1, new entry in meta-inf": rebuilt(v1(rsa), **{"meta-inf/X.SF": b"b"}),
+        "v1, new entry beside the signature": rebuilt(v1(rsa), **{"META-INF/X.OSIG": b"b"}),
         "v2 v3 rsa": later,
         "v2 v3 rsa 4096": v2_v3(unsigned, other),
         "v2 v3 ec, several chunks": v2_v3(packed({**files(), "b": bytes(1_200_000)}), ec),
