@@ -50,6 +50,7 @@ from tests.formats.builders.cdex import vdex
 from tests.formats.builders.cpio import archive, entry
 from tests.formats.builders.device import TOP_KEY
 from tests.formats.builders.dex import Class, Method, dex
+from tests.formats.builders.oat import oat
 from tests.formats.damage import noise
 from tests.signed_package import sign_with
 from tests.signing_material import key, signed_package, signer
@@ -84,6 +85,17 @@ def vdexes() -> list[bytes]:
     plain = [vdex(version, files, quick=True) for version in ("006", "010")]
     compact = [vdex(version, files, as_compact=True, quick=True) for version in ("019", "021")]
     return [*plain, *compact, vdex("027", files, as_compact=True)]
+
+
+def oats() -> list[bytes]:
+    """Return compiled code of every layout, quickened where there is any."""
+    body = [0x2152, 3, 0x031F, 4, 0x206E, 7, 0x0021, 0x0000, 0x000E]
+    files = [dex([Class(name, methods=(Method("m", code=body),))]) for name in ("La;", "Lb;")]
+    return [
+        oat("045", files, quick=True),
+        oat("064", files, wide=True),
+        oat("088", files, wide=True, quick=True),
+    ]
 
 
 def zipped() -> bytes:
@@ -248,6 +260,7 @@ def made() -> dict[str, list[bytes]]:
         "resource-config": [encode_config("mcc310"), b"\x40\0\0\0" + noise(60)],
         "dex": [apk_entry("messaging.apk", "classes.dex")],
         "vdex": vdexes(),
+        "oat": oats(),
         "string-pool": [encode_string_pool(["", "http://example.com/a", "€😀"])],
         "typed-xml": [*xml, b'<a b="1"><!-- c --><d e="&lt;">f</d></a>'],
         "network-security-config": xml,

@@ -63,6 +63,7 @@ from rom_builder.formats.network_security_answers import (
     trust,
 )
 from rom_builder.formats.network_security_config import parse_nsc
+from rom_builder.formats.oat import parse_oat
 from rom_builder.formats.ota_metadata import parse_ota_metadata
 from rom_builder.formats.ota_signature import parse_ota_signature
 from rom_builder.formats.ota_verify import verify_ota_signature
@@ -332,6 +333,16 @@ def _(data: bytes) -> None:
     for dex in vdex.restored():
         for method in DexClasses(DexIds(dex)).methods:
             code = parse_code(dex.data, method.code_offset, compact=dex.compact)
+            each((lambda code=code: code.instructions,))
+
+
+@target("oat")
+def _(data: bytes) -> None:
+    for inside in parse_oat(BytesSource(data)):
+        dex = inside.dex()
+        each((lambda dex=dex: list(dex.strings), lambda dex=dex: list(dex.find_strings(URL))))
+        for method in DexClasses(DexIds(dex)).methods:
+            code = parse_code(dex.data, method.code_offset, dex.operations)
             each((lambda code=code: code.instructions,))
 
 

@@ -233,13 +233,13 @@ def test_a_damaged_otacerts_names_the_entry(
     assert line.startswith("system/etc/security/otacerts.zip!/a.x509.pem: ")
 
 
-def test_compiled_code_beside_an_app_is_unread(
+def test_damaged_compiled_code_beside_an_app_is_unread(
     tmp_path: Path, good: dict[str, Content], policies: Policies
 ) -> None:
     app = App("com.example.messaging", preferences={"cloud_messaging": False})
     odex = "/system/priv-app/Messaging/oat/arm64/Messaging.odex"
     report = report_of(tmp_path, {**good, MESSAGING: app, odex: b"\x7fELF"}, policies)
-    assert unread(report) == [f"{odex[1:]}: compiled code is not read"]
+    assert unread(report) == [f"{odex[1:]}: not a little-endian ELF file (at byte 0x0)"]
 
 
 def test_any_flipped_byte_of_an_app_is_no_crash(

@@ -33,7 +33,7 @@ _ACTIONS = (
     (re.compile(r"move(?!-exception)"), MOVE),
     (re.compile(r"const-string"), STRING),
     (re.compile(r"const(?!.*wide)|new-"), CONSTANT),
-    (re.compile(r"iget|sget"), LOAD),
+    (re.compile(r"(iget|sget)(?!.*-quick)"), LOAD),
     (re.compile(r"xor-int/lit8"), FLIP),
 )
 

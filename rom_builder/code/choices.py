@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rom_builder.code.flow import constants_at
-from rom_builder.code.operations import defines
+from rom_builder.code.operations import by_slot, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
@@ -63,6 +63,8 @@ def call_with(body: Body, address: int) -> Instruction | None:
         elif register is not None:
             if each.code in INVOKES and register in each.registers:
                 return each
+            if by_slot(each.name) and register in each.registers:
+                return None
             if each.registers[:1] == (register,) and defines(each.name):
                 return None
     return None

@@ -133,7 +133,7 @@ class PathsTo:
         """
         found = Findings()
         if self._scope.uses.slots:
-            what = "the code was optimised on a device: what its calls lead to is not in the file"
+            what = "the code was optimised: what its calls lead to is not in the file"
             found.unknown[Step(what, body.place())] = None
             return found
         self._queue.append((addresses, Way(body, addresses[0], "gets here", None, 1)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rom_builder.code.choices import call_with
 from rom_builder.code.flow import constants_at
 from rom_builder.code.gates import WRITES, reads
+from rom_builder.code.operations import by_slot, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
@@ -78,7 +79,11 @@ def _kept_in(body: Body, finds: Instruction) -> str | None:
             held = each.registers[0]
         elif each.name == "iput-object" and each.registers[0] == held:
             return body.unit.ids.field(each.operand).key
-        elif each.code in INVOKES or each.name.startswith(("if", "goto", "return")):
+        elif (
+            each.code in INVOKES
+            or by_slot(each.name)
+            or each.name.startswith(("if", "goto", "return"))
+        ):
             return None
     return None
 
@@ -94,7 +99,7 @@ def _is_control(
             return body.unit.ids.field(each.operand).key == field
         if each.name == "move-result-object" and each.registers[0] == holder:
             return same and each.address == finds.address + finds.size
-        if each.name.startswith("move-object") and each.registers[0] == holder:
+        if each.registers[:1] == (holder,) and defines(each.name):
             return False
     return False
 

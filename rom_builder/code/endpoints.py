@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rom_builder.code.programs import NO_CODE, read_vdex, vdex_of
+from rom_builder.code.taken_out import no_code, read_taken_out, taken_out_of
 from rom_builder.errors import ImageError
 from rom_builder.facts import Endpoint
 from rom_builder.findings import Location
@@ -156,20 +156,20 @@ def _unique(
 def _of_compiled_code(rom: Rom, file: RomFile, watches: Sequence[Watch]) -> Iterator[Endpoint]:
     """Yield what the code has that was taken out of a program; note it if it cannot be read."""
     own_of = [each for each in watches if file.name in each.own]
-    taken_out = vdex_of(rom, file)
+    taken_out = taken_out_of(rom, file)
     if taken_out is None:
         if own_of:
             _note_compiled_code(rom, file)
         return
     name = ""
     try:
-        for name, dex in read_vdex(rom, taken_out):
+        for name, dex in read_taken_out(rom, file, taken_out):
             for each in watches:
                 own = each in own_of
                 found = dex.find_strings(ANY_URL if own else each.hosts)
                 yield from _unique(each, name, own, found)
         if own_of and not name:
-            raise ImageError(NO_CODE)
+            raise no_code(file, taken_out)
     except ImageError as error:
         rom.note_unread(error, taken_out.name)
 

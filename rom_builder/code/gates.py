@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from rom_builder.code.known import NONZERO, Answer, Text, Value
+from rom_builder.code.operations import by_slot
 from rom_builder.code.paths import MAX_STATES, Walk, walk
 from rom_builder.code.programs import Body, Unit
 from rom_builder.code.scope import Scope
@@ -159,6 +160,8 @@ class Gates:
             elif register is not None:
                 if each.code in INVOKES and register in each.registers:
                     return reads(body.unit.ids.method(each.operand))
+                if by_slot(each.name) and register in each.registers:
+                    return False
                 if each.registers[:1] == (register,) and not each.name.startswith(("if", "invoke")):
                     return False
         return False

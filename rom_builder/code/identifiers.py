@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rom_builder.code.operations import defines
+from rom_builder.code.operations import by_slot, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES
@@ -145,6 +145,8 @@ def _hashed(scope: Scope, body: Body, call: Instruction, sources: Sources) -> st
     for _ in range(MAX_STEPS):
         each = graph.at.get(at)
         if each is None or not (held or result_held):
+            return ""
+        if by_slot(each.name) and held & set(each.registers):
             return ""
         if each.code in INVOKES and held & set(each.registers):
             ref = body.unit.ids.method(each.operand)

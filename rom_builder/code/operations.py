@@ -40,3 +40,9 @@ def is_wide(name: str) -> bool:
 def can_throw(name: str) -> bool:
     """Say whether an operation may go to an exception handler."""
     return bool(_CAN_THROW.match(name))
+
+
+@lru_cache(maxsize=512)
+def by_slot(name: str) -> bool:
+    """Say whether an operation names a slot: what it calls, reads or writes is not known."""
+    return name.endswith(("-quick", "-quick/range")) or name.startswith("execute-inline")

@@ -40,6 +40,7 @@ from rom_builder.code.known import (
     Text,
     Value,
 )
+from rom_builder.code.operations import by_slot
 from rom_builder.formats.dex_instructions import Instruction
 
 MAX_STATES = 20_000
@@ -244,7 +245,8 @@ class _Walker:
             if isinstance(value, Answer):
                 self._found.stores.add((each.operand, value.gate))
         if known and self._blocks.reloads:
-            _forget_fields(known, None if each.name.startswith("monitor") else each.operand)
+            any_field = each.name.startswith("monitor") or by_slot(each.name)
+            _forget_fields(known, None if any_field else each.operand)
 
     def _note_return(self, each: Instruction, known: Known) -> None:
         if each.registers:

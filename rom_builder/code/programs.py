@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rom_builder.code.graph import Graph
+from rom_builder.code.taken_out import no_code, read_taken_out, taken_out_of
 from rom_builder.errors import ImageError
 from rom_builder.findings import Location
 from rom_builder.formats.axml import Element
@@ -15,19 +16,12 @@ from rom_builder.formats.dex import Dex, parse_dex
 from rom_builder.formats.dex_class import DexClasses, Method
 from rom_builder.formats.dex_code import Code, parse_code
 from rom_builder.formats.dex_ids import DexIds
-from rom_builder.formats.dex_instructions import OPERATIONS, OPTIMISED
-from rom_builder.formats.odex import MAGIC, parse_odex
-from rom_builder.formats.vdex import parse_vdex
 from rom_builder.readers.packages import HAS_CODE, Apk, open_app
 from rom_builder.rom import READ_LIMIT, Rom, RomFile
 
 WORK, WORK_PER_BYTE = 1_000_000, 5
 """Instructions, and values held at them, that are looked at in one DEX file: so many, and so many for
 each of its bytes. Real ones take about half a step a byte."""
-
-INSTRUCTION_SETS = ("arm64", "arm", "x86_64", "x86", "riscv64", "mips64", "mips")
-"""Folders of what is compiled ahead (art/libartbase/arch/instruction_set.cc)."""
-NO_CODE = "holds no code, and its app neither"
 
 DEX_ENTRY = re.compile(r"classes\d*\.dex")
 
@@ -69,7 +63,7 @@ class Unit:
         self.dex = dex
         self.ids = DexIds(dex)
         self.classes = DexClasses(self.ids)
-        self.operations = OPTIMISED if dex.optimised else OPERATIONS
+        self.operations = dex.operations
         self._work = WORK + WORK_PER_BYTE * dex.size
         self._parsed = 0
 
@@ -244,66 +238,17 @@ def _units(rom: Rom, file: RomFile) -> Iterator[Unit]:
             yield Unit(name, parse_dex(archive.read(entry, limit=READ_LIMIT)))
         except ImageError as error:
             raise error.within(name) from error
-    taken_out = vdex_of(rom, file) if not entries else None
-    if taken_out is not None:
-        yield from _units_of_vdex(rom, taken_out)
-    elif not entries:
-        stem = file.name.rpartition(".")[0]
-        optimised = rom.by_name.get(f"{stem}.odex")
-        if optimised is not None:
-            data = rom.read(optimised)
-            if not data.startswith(MAGIC):
-                raise ImageError("compiled code is not read", path=optimised.name)
-            try:
-                yield Unit(optimised.name, parse_odex(data))
-            except ImageError as error:
-                raise error.within(optimised.name) from error
-
-
-def vdex_of(rom: Rom, file: RomFile) -> RomFile | None:
-    """Return the file beside an app or jar that holds the code taken out of it, if there is one.
-
-    It lies in ``oat/<instruction set>``; those of the boot class path begin with ``boot-`` and lie
-    beside the jar or in ``<instruction set>``. All instruction sets have the same code.
-    """
-    folder, _, name = file.name.rpartition("/")
-    stem = name.rpartition(".")[0]
-    places = [f"boot-{stem}.vdex"]
-    for instructions in INSTRUCTION_SETS:
-        places += [f"oat/{instructions}/{stem}.vdex", f"{instructions}/boot-{stem}.vdex"]
-    found = (rom.by_name.get(f"{folder}/{place}" if folder else place) for place in places)
-    return next((each for each in found if each is not None), None)
-
-
-def _units_of_vdex(rom: Rom, file: RomFile) -> Iterator[Unit]:
+    taken_out = taken_out_of(rom, file) if not entries else None
+    if taken_out is None:
+        return
     name = ""
-    for name, dex in read_vdex(rom, file, code=True):
+    for name, dex in read_taken_out(rom, file, taken_out, code=True):
         try:
             yield Unit(name, dex)
         except ImageError as error:
             raise error.within(name) from error
     if not name:
-        raise ImageError(NO_CODE, path=file.name)
-
-
-def read_vdex(rom: Rom, file: RomFile, *, code: bool = False) -> Iterator[tuple[str, Dex]]:
-    """Yield the DEX files that were taken out of an app, with the names they had in it.
-
-    Args:
-        rom: Where the app lies.
-        file: What was taken out.
-        code: Also read the code, which may have been quickened; otherwise only texts count.
-
-    Raises:
-        ImageError: They cannot be read.
-    """
-    try:
-        vdex = parse_vdex(rom.read(file))
-        found = vdex.restored() if code else vdex.files
-    except ImageError as error:
-        raise error.within(file.name) from error
-    for number, dex in enumerate(found, 1):
-        yield f"{file.name}!/classes{number if number > 1 else ''}.dex", dex
+        raise no_code(file, taken_out)
 
 
 def read_components(apk: Apk) -> Iterator[Component]:

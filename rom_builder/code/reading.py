@@ -21,6 +21,9 @@ from rom_builder.code.urls import Urls
 from rom_builder.code.uses import CONST_STRING, Site
 from rom_builder.errors import ImageError
 from rom_builder.facts.code import AnchorFound, CodeFact, CodeRead, ConsentCheck, Outcome, Step
+from rom_builder.findings import Location
+from rom_builder.formats.dex_code import code_span
+from rom_builder.formats.dex_instructions import positions
 from rom_builder.policy.load import Policies
 from rom_builder.policy.profile import Anchor, Profile, Sink
 from rom_builder.readers.packages import Packages
@@ -55,16 +58,17 @@ def read_service_code(
             libraries[file.name] = read_program(rom, file, is_app=False)
         shared.append((file.name, libraries[file.name]))
     usable = [program for _, program in shared if program is not None]
-    unread = [name for name, program in shared if program is None]
-    read = [program.name for program in usable]
+    whole = {program.name for program in usable if _is_whole(rom, program)}
+    unread = [name for name, _ in shared if name not in whole]
+    read = [program.name for program in usable if program.name in whole]
     anchors = _Anchors(profile)
     for file, package in packages.described:
         if package.name not in profile.packages:
             continue
         with _collector_paused():
-            found = _facts_of(rom, file, package.name, profile, usable, anchors)
-        (unread if found is None else read).append(file.name)
-        yield from found or ()
+            found, complete = _facts_of(rom, file, package.name, profile, usable, anchors)
+        (read if complete else unread).append(file.name)
+        yield from found
     for library in usable:
         yield from _sinks_in_library(rom, profile, library)
     yield from anchors.found()
@@ -78,19 +82,47 @@ def _facts_of(
     profile: Profile,
     libraries: Sequence[Program],
     anchors: _Anchors,
-) -> list[CodeFact] | None:
-    """Return what the code of one app shows; None if it cannot be read, which the ROM then notes.
+) -> tuple[list[CodeFact], bool]:
+    """Return what the code of one app shows, and whether that is all; if not, the ROM notes it.
 
     The app and all that was read of it are gone once this returns.
     """
     program = read_program(rom, file, is_app=True)
     if program is None:
-        return None
+        return [], False
     try:
-        return list(_App(profile, package, Scope(program, libraries), anchors).read())
+        found = list(_App(profile, package, Scope(program, libraries), anchors).read())
+        return found, _is_whole(rom, program)
     except ImageError as error:
         rom.note_unread(error, file.name)
-        return None
+        return [], False
+
+
+def _is_whole(rom: Rom, program: Program) -> bool:
+    """Say whether code names all that it calls, reads and writes; if not, note that as unread."""
+    try:
+        slot = next(_slots_in(program), None)
+    except ImageError as error:
+        rom.note_unread(error, program.name)
+        return False
+    if slot is not None:
+        what = "was optimised: what some operations call, read or write is not in the file"
+        rom.note_unread(ImageError(what, offset=slot.offset, path=slot.path), program.name)
+    return slot is None
+
+
+def _slots_in(program: Program) -> Iterator[Location]:
+    """Yield the operations of a program that name a slot instead of a method or field."""
+    for unit in program.units:
+        if not unit.operations.slots:
+            continue
+        dex, steps = unit.dex, unit.operations.steps(unit.operations.slots)
+        offsets = {method.code_offset for method in unit.classes.methods if method.code_offset}
+        for offset in sorted(offsets):
+            start, size = code_span(dex.data, offset, compact=dex.compact)
+            unit.spend(size)
+            for at in positions(dex.data, start, size, steps):
+                yield Location(unit.name, dex.place + at)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from itertools import product
 from typing import NamedTuple
 
 from rom_builder.code.flow import MAX_HELD
-from rom_builder.code.operations import defines
+from rom_builder.code.operations import by_slot, defines
 from rom_builder.code.programs import Body
 from rom_builder.code.scope import Scope
 from rom_builder.code.uses import INVOKES, STATIC
@@ -263,7 +263,14 @@ class _Evaluation:
             self._call(each, self._ids.method(each.operand), state)
             return state
         result = state.pop(-2, None)
-        if name.startswith("return-object"):
+        if by_slot(name):
+            for register in registers:  # a builder that is passed may have anything appended
+                value = state.get(register)
+                if isinstance(value, Builder):
+                    state[value] = UNKNOWN
+            if registers and defines(name):
+                state.pop(registers[0], None)
+        elif name.startswith("return-object"):
             value = self._texts(state, registers[0])
             self._found.returned |= value
             self._hand(each, value, None, 0)

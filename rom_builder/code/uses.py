@@ -23,11 +23,8 @@ SGET_OBJECT, SPUT_OBJECT = 0x62, 0x69
 INVOKES = frozenset((*range(0x6E, 0x73), *range(0x74, 0x79)))
 VIRTUAL, SUPER, DIRECT, STATIC, INTERFACE = 0x6E, 0x6F, 0x70, 0x71, 0x72
 VIRTUALS = frozenset((VIRTUAL, INTERFACE, VIRTUAL + 6, INTERFACE + 6))
-SLOT_CALLS = frozenset(range(0xEE, 0xFC)) - frozenset((0xF0, 0xF1, *range(0xF2, 0xF8)))
-"""Calls of optimised code that name a slot, not a method (only in odex files)."""
 
 _CODES = INVOKES | {CONST_STRING, CONST_STRING_JUMBO, CONST_CLASS, NEW_INSTANCE, SGET_OBJECT}
-_WITH_SLOTS = _CODES | SLOT_CALLS
 _PORTION = 10_000
 """Units after which work is counted."""
 _SHIFT, _MASK = 32, 0xFFFFFFFF
@@ -118,7 +115,7 @@ class Uses:
         creations: Sites of ``new-instance`` by type.
         classes: Sites of ``const-class`` by type.
         strings: Sites of ``const-string`` by text.
-        slots: Methods that call through a slot: what they call is not known.
+        slots: Methods with operations that name a slot: what they call, read or write is not known.
 
     Raises:
         ImageError: Code is damaged, or names what the file does not have.
@@ -146,7 +143,7 @@ class Uses:
     def _read(self, unit: Unit, bodies: Iterable[tuple[int, Body]]) -> Iterator[list[int]]:
         """Read methods of one DEX file, with their numbers; yield what each names."""
         data, compact = unit.dex.data, unit.dex.compact
-        steps = unit.operations.steps(_WITH_SLOTS if unit.dex.optimised else _CODES)
+        steps = unit.operations.steps(_CODES | unit.operations.slots)
         found = self._units.setdefault(unit, _UnitUses()).found
         unspent = 0
         for number, body in bodies:
@@ -165,7 +162,7 @@ class Uses:
             yield named_here
 
     def _look_closer(self, unit: Unit, uses: _UnitUses) -> None:
-        """Tell strings with long indexes from calls through a slot."""
+        """Tell strings with long indexes from operations that name a slot."""
         data = unit.dex.data
         long: dict[int, list[int]] = defaultdict(list)
         for number in uses.others:

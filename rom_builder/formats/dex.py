@@ -27,6 +27,7 @@ from struct import unpack_from
 from typing import overload
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.dex_instructions import OPERATIONS
 from rom_builder.formats.mutf8 import decode_mutf8, encode_mutf8, utf16_length
 
 _MAGIC = re.compile(rb"dex\n(035|036|037|038|039|040|041)\0")
@@ -54,7 +55,8 @@ class Dex:
         place: Where its data begin, in bytes from its header.
         size: Bytes that are its own; compact files share theirs with others.
         version: Of the format, 35 to 41; 1 of a compact one.
-        optimised: It comes from an odex file, whose code has operations of its own.
+        operations: What the operation codes mean in it; where it was optimised, or compiled ahead,
+            some are its own.
         strings: Its strings.
     """
 
@@ -75,7 +77,7 @@ class Dex:
         self.place = place
         self.size = len(data) if size is None else size
         self.version = version
-        self.optimised = False
+        self.operations = OPERATIONS
         first = 1 if self.compact else _HEADER_SIZE
         self.strings = DexStrings(data, self.head, string_count, strings_offset, first)
 

@@ -4,8 +4,12 @@ Code is a sequence of 16-bit units, little-endian; the low byte of an instructio
 its operation. A format is named by its units, its registers and the kind of its other operand:
 ``22c`` takes two units (https://source.android.com/docs/core/runtime/instruction-formats).
 
-Operations 0xe3 to 0xff exist twice: those of :data:`OPERATIONS` and, in files that were optimised
-on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, Android 4.x).
+Operations 0xe3 to 0xff exist three times: those of :data:`OPERATIONS`; in files that were optimised
+on the device (odex), those of :data:`OPTIMISED` (dalvik/libdex/DexOpcodes.h, Android 4.x); and in
+files that were quickened when they were compiled ahead (oat), those of :data:`QUICKENED`
+(art/runtime/dex_instruction_list.h, Android 5 to 7). Formats ``22cs``,
+``35ms``, ``3rms`` and ``35mi``, ``3rmi`` have a slot instead of an index: what they name is not
+known from the file.
 """
 
 # ruff: noqa: ARG005 - the readers of operands share one signature
@@ -49,11 +53,15 @@ class Instruction(NamedTuple):
     size: int
 
 
+_BY_SLOT = ("22cs", "35ms", "3rms", "35mi", "3rmi")
+
+
 class Operations(dict[int, Operation]):
     """The operations of one kind of file by their code.
 
     Attributes:
         sizes: Units of an instruction by its code; 0 where there is none.
+        slots: Codes of those that name a slot instead of a method or field.
     """
 
     def __init__(self, text: str, extends: Operations | None = None) -> None:
@@ -63,6 +71,7 @@ class Operations(dict[int, Operation]):
             for index, name in enumerate(names):
                 self[int(start, 16) + index] = Operation(name, form)
         self.sizes = [int(self[code].format[0]) if code in self else 0 for code in range(256)]
+        self.slots = frozenset(code for code in self if self[code].format in _BY_SLOT)
         self._steps: dict[frozenset[int], list[int]] = {}
 
     @cached_property
@@ -178,6 +187,18 @@ fa 35ms invoke-super-quick
 fb 3rms invoke-super-quick/range
 fc 22c iput-object-volatile
 fd 21c sget-object-volatile sput-object-volatile
+""",
+    OPERATIONS,
+)
+
+QUICKENED = Operations(
+    """
+73 10x return-void-no-barrier
+e3 22cs iget-quick iget-wide-quick iget-object-quick iput-quick iput-wide-quick iput-object-quick
+e9 35ms invoke-virtual-quick
+ea 3rms invoke-virtual-quick/range
+eb 22cs iput-boolean-quick iput-byte-quick iput-char-quick iput-short-quick
+ef 22cs iget-boolean-quick iget-byte-quick iget-char-quick iget-short-quick
 """,
     OPERATIONS,
 )

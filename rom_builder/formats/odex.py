@@ -21,6 +21,7 @@ from struct import unpack_from
 
 from rom_builder.errors import ImageError
 from rom_builder.formats.dex import Dex, parse_dex
+from rom_builder.formats.dex_instructions import OPTIMISED
 
 MAGIC = b"dey\n"
 HEADER_SIZE = 40
@@ -38,5 +39,5 @@ def parse_odex(data: bytes) -> Dex:
     if offset < HEADER_SIZE or offset + size > len(data):
         raise ImageError(f"a DEX of {size} bytes at {offset:#x} does not fit", offset=8)
     dex = parse_dex(data[offset : offset + size])
-    dex.optimised = True
+    dex.operations = OPTIMISED
     return dex

@@ -60,12 +60,31 @@ COMPONENTS = {"": ".LookupService", " boot": ".BootReceiver", " page": "Main"}
 
 
 def report(
-    folder: Path, name: str, dex: Path, components: dict[str, str], container: bytes | None = None
+    folder: Path,
+    name: str,
+    dex: Path,
+    components: dict[str, str],
+    container: bytes | None = None,
+    *,
+    place: str = "oat/arm64/LookAlike.vdex",
+    boot: bytes | None = None,
 ) -> Report:
-    """Judge a ROM with a look-alike, whose code may have been taken out into a container."""
+    """Judge a ROM with a look-alike, whose code may have been taken out into a container.
+
+    Args:
+        folder: Where to write it.
+        name: Of the look-alike.
+        dex: Where its code is.
+        components: Other names of what the manifest names.
+        container: Holds the code instead.
+        place: Where the container is, beside the app.
+        boot: Holds the library's code instead.
+    """
     manifest = MANIFEST.strip()
     code = {} if container else {"classes.dex": (dex / f"{name}.dex").read_bytes()}
-    beside = {"/system/app/oat/arm64/LookAlike.vdex": container} if container else {}
+    beside = {f"/system/app/{place}": container} if container else {}
+    if boot:
+        beside["/system/framework/arm/boot.oat"] = boot
     for old, new in components.items():
         manifest = manifest.replace(f'android:name="{old}"', f'android:name="{new}"')
     rom = write_rom(
@@ -73,7 +92,7 @@ def report(
         {
             "/system/build.prop": "ro.build.version.sdk=21\n",
             "/system/framework/vendor.jar": zipped(
-                {"classes.dex": (DEX / "library.dex").read_bytes()}
+                {"x": b""} if boot else {"classes.dex": (DEX / "library.dex").read_bytes()}
             ),
             "/system/app/LookAlike.apk": zipped(
                 {

@@ -10,14 +10,15 @@ import yaml
 
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.code.reading import read_service_code
-from rom_builder.facts.code import ConsentCheck
-from rom_builder.findings import Location
+from rom_builder.facts.code import ConsentCheck, Outcome
+from rom_builder.findings import Layer, Location, Status, Verdict
 from rom_builder.policy.profile import Profile
 from rom_builder.readers.packages import Packages
 from rom_builder.rom import Rom
 from rom_builder.rom.opening import open_rom
 from tests.formats.builders.cdex import vdex
 from tests.formats.builders.dex import Class, Method, dex
+from tests.formats.builders.oat import oat
 from tests.roms import zipped
 
 from .look_alikes import DEX
@@ -35,16 +36,28 @@ FORMS = {
     "Android 12": vdex("027", [CODE], as_compact=True),
 }
 
+OATS = {
+    "039": "arm/LookAlike.odex",
+    "045": "arm/LookAlike.odex",
+    "064": "oat/arm64/LookAlike.odex",
+    "079": "oat/arm64/LookAlike.odex",
+    "088": "oat/arm64/LookAlike.odex",
+}
+"""Where Android 5 to 7 put compiled code, by its version."""
+
 OF_NOBODY = dex([Class("Lnobody/A;", methods=(Method("m"),))])
 """Another file of the app, so that two share their data."""
 
 
-def opened(folder: Path, container: bytes | None) -> Rom:
+def opened(folder: Path, container: bytes | None, place: str = "") -> Rom:
     files = folder / "system" / "app" / "LookAlike"
     (files / "oat" / "arm64").mkdir(parents=True)
     entries = {"AndroidManifest.xml": (DEX / "AndroidManifest.xml").read_bytes()}
     if container is None:
         entries["classes.dex"] = CODE
+    elif place:
+        (files / place).parent.mkdir(exist_ok=True)
+        (files / place).write_bytes(container)
     else:
         (files / "oat" / "arm64" / "LookAlike.odex").write_bytes(b"\x7fELF")
         (folder / VDEX).write_bytes(container)
@@ -141,3 +154,85 @@ def test_an_app_without_any_code_is_unread_only_if_it_is_the_service(tmp_path: P
     assert not rom.unread
     assert list(read_endpoints(rom, [watch(profile, profile.hosts, rom, packages)])) == []
     assert [part.reason for part in rom.unread] == ["holds no code, and its app neither"]
+
+
+@pytest.mark.parametrize("version", OATS)
+def test_compiled_code_says_the_same_and_is_where_the_evidence_says(
+    tmp_path: Path, version: str
+) -> None:
+    inside = opened(tmp_path / "inside", None)
+    whole = oat(version, [OF_NOBODY, CODE], wide=version > "060")
+    beside = opened(tmp_path / "beside", whole, OATS[version])
+    plain, other = consent_checks(inside), consent_checks(beside)
+    assert plain
+    assert not beside.unread
+    assert [(c.outcome, c.automatic) for c in plain] == [(c.outcome, c.automatic) for c in other]
+    start = whole.index(CODE)
+    for one, two in zip(plain, other, strict=True):
+        for here, there in zip(places(one), places(two), strict=True):
+            assert there.path == f"system/app/LookAlike/{OATS[version]}!/classes2.dex"
+            assert there.offset == here.offset is not None
+            assert whole[start + there.offset :][:4] == CODE[here.offset :][:4]
+
+
+@pytest.mark.parametrize("version", ["045", "079"])
+@pytest.mark.parametrize(
+    "name",
+    ["box_ticked", "choice", "exception_path", "handler_sent", "identifiers", "reflection",
+     "runnable", "switch_asked", "trust_all", "urls"],
+)  # fmt: skip
+def test_verdicts_do_not_hang_on_whether_code_was_compiled(
+    tmp_path: Path, name: str, version: str
+) -> None:
+    code = (DEX / f"{name}.dex").read_bytes()
+    library = (DEX / "library.dex").read_bytes()
+    jars = ["/system/framework/core.jar", "/system/framework/vendor.jar"]
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "beside").mkdir()
+    inside = report(tmp_path / "inside", name, DEX, {})
+    beside = report(
+        tmp_path / "beside",
+        name,
+        DEX,
+        {},
+        oat(version, [OF_NOBODY, code]),
+        place=OATS[version],
+        boot=oat(version, [OF_NOBODY, library], locations=jars),
+    )
+    assert verdicts(inside) == verdicts(beside)
+    assert beside.unread == ()
+
+
+SLOTS = ["boot_asked", "box_shown", "gate_kept_in_field", "handler_sent", "identifiers", "urls"]
+"""What calls, reads or writes something by a slot once it is quickened."""
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_nothing_passes_where_calls_name_slots_only(tmp_path: Path, name: str) -> None:
+    code = (DEX / f"{name}.dex").read_bytes()
+    compiled = oat("064", [code], quick=True)
+    found = report(tmp_path, name, DEX, {}, compiled, place=OATS["064"])
+    assert not [f for f in found.findings if f.layer is Layer.CODED and f.status is Status.PASS]
+    (part,) = found.unread
+    assert part.path == f"system/app/{OATS['064']}!/classes.dex"
+    assert "what some operations call, read or write is not in the file" in part.reason
+    assert found.verdict is not Verdict.COMPLIANT
+
+
+@pytest.mark.parametrize("name", ["boot_asked", "handler_sent", "switch_asked"])
+def test_consent_is_unknown_where_calls_name_slots_only(tmp_path: Path, name: str) -> None:
+    code = (DEX / f"{name}.dex").read_bytes()
+    found = {}
+    for quick in (False, True):
+        rom = opened(tmp_path / str(quick), oat("064", [code], quick=quick), OATS["064"])
+        found[quick] = {check.outcome for check in consent_checks(rom)}
+        assert len(rom.unread) == quick
+    assert found[True] == {Outcome.UNKNOWN} != found[False]
+
+
+def test_a_jar_that_boot_oat_does_not_hold_is_unread(tmp_path: Path) -> None:
+    boot = oat("064", [OF_NOBODY], locations=["/system/framework/core.jar"])
+    found = report(tmp_path, "urls", DEX, {}, boot=boot)
+    assert {(part.path, part.reason) for part in found.unread} == {
+        ("system/framework/arm/boot.oat", "holds no code of vendor.jar")
+    }
