@@ -219,6 +219,21 @@ def test_nothing_passes_where_calls_name_slots_only(tmp_path: Path, name: str) -
     assert found.verdict is not Verdict.COMPLIANT
 
 
+@pytest.mark.parametrize(
+    "name", [*SLOTS, "box_ticked", "box_yes_by_default", "choice", "allow_all"]
+)
+def test_nothing_fails_that_did_not_before_calls_named_slots(tmp_path: Path, name: str) -> None:
+    code = (DEX / f"{name}.dex").read_bytes()
+    failed = []
+    for quick in (False, True):
+        (tmp_path / str(quick)).mkdir()
+        compiled = oat("088", [code], quick=quick)
+        found = report(tmp_path / str(quick), name, DEX, {}, compiled, place=OATS["088"])
+        coded = [f for f in found.findings if f.layer is Layer.CODED and f.status is Status.FAIL]
+        failed.append({(f.rule, f.selector, f.message) for f in coded})
+    assert failed[1] <= failed[0]
+
+
 @pytest.mark.parametrize("name", ["boot_asked", "handler_sent", "switch_asked"])
 def test_consent_is_unknown_where_calls_name_slots_only(tmp_path: Path, name: str) -> None:
     code = (DEX / f"{name}.dex").read_bytes()

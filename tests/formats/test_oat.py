@@ -14,7 +14,7 @@ from rom_builder.formats.dex_ids import DexIds
 from rom_builder.formats.dex_instructions import QUICKENED, decode
 from rom_builder.formats.oat import parse_oat
 from rom_builder.formats.source import BytesSource
-from tests.formats.builders.oat import PAGE, PLACES, oat, shared_object
+from tests.formats.builders.oat import PAGE, PLACES, oat, oat_data, shared_object
 from tests.formats.damage import survives
 
 DEX = Path(__file__).parent.parent / "fixtures" / "dex"
@@ -94,15 +94,15 @@ def test_what_does_not_hold_is_refused(data: bytes, message: str) -> None:
 
 
 def test_one_file_named_again_and_again_is_refused() -> None:
-    data = bytearray(oat("079", [ONE] * 40, locations=["/x.jar"] * 40))
-    first = data.index(ONE) - PAGE
-    at = PAGE + 72 + 38
-    for _ in range(40):
-        pack_into("<I", data, at + 4 + 6 + 4, first)
-        at += 4 + 6 + 8 + 8
-    del data[PAGE + first + len(ONE) : PAGE + first + 39 * len(ONE)]
-    with pytest.raises(ImageError):
-        parse_oat(BytesSource(bytes(data)))
+    data = bytearray(oat_data("079", [ONE] * 40, ["/x.jar"] * 40))
+    first = data.index(ONE)
+    for number in range(40):
+        at = 72 + 38 + number * (4 + 6 + 8 + 8)
+        assert data[at + 4 : at + 10] == b"/x.jar"
+        pack_into("<I", data, at + 14, first)
+    del data[first + 2 * len(ONE) :]
+    with pytest.raises(ImageError, match="larger than the compiled code that holds them"):
+        parse_oat(BytesSource(shared_object(bytes(data))))
 
 
 @pytest.mark.parametrize("wide", [False, True])
