@@ -35,7 +35,7 @@ from rom_builder.readers.verified_boot import read_avb_keys, read_verified_boot
 from rom_builder.rom import Rom, Step, silent
 from rom_builder.rom.completeness import missing_parts, tops, without_system
 from rom_builder.rom.containers import BOOT, MOUNTED
-from rom_builder.rom.dumps import without_resources
+from rom_builder.rom.dumps import is_loose, lacking_resources, resources_beside
 from rom_builder.rom.opening import open_rom
 from rom_builder.rules.readings import counted
 from rom_builder.waivers.apply import NONE, Exceptions, apply
@@ -137,8 +137,9 @@ def remarks(rom: Rom) -> Iterator[str]:
     for partition in rom.unmounted:
         if partition.name in MOUNTED:
             yield f"{partition.path} is not judged: the input holds {partition.name} another time"
-    if rom.script is not None and (place := without_resources(rom)):
-        yield f"the package does not bring {place}, without which no device starts"
+    code = lacking_resources(rom)
+    if code and not is_loose(rom, code):
+        yield f"{resources_beside(code)} is not there, without which no device starts"
 
 
 def describe(facts: Facts) -> str:

@@ -102,7 +102,19 @@ def test_a_package_without_the_platforms_resources_is_remarked_on(tmp_path: Path
     report = report_of(tmp_path / "ota", {**files, "system/framework/framework.jar": "x"})
     assert unread(report) == []
     assert report.notes == (
-        "the package does not bring system/framework/framework-res.apk, without which no device starts",
+        "system/framework/framework-res.apk is not there, without which no device starts",
+    )
+
+
+def test_an_image_without_the_platforms_resources_is_remarked_on(tmp_path: Path) -> None:
+    """Its file system counts what it holds, so that none of it is missing."""
+    files = {"build.prop": PROPERTIES.encode(), "framework/framework.jar": b"x"}
+    image = tmp_path / "system.img"
+    image.write_bytes(ext4_image(tmp_path, files))
+    report = check(image, load_policies(["rom-baseline"], binding_models()), today=date(2026, 1, 1))
+    assert unread(report) == []
+    assert report.notes == (
+        "framework/framework-res.apk is not there, without which no device starts",
     )
 
 

@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterator
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.folder import Folder
+from rom_builder.formats.tar_tree import TarTree
 from rom_builder.formats.tree import NodeKind, Unread
-from rom_builder.rom import Rom
+from rom_builder.formats.zip_tree import ZipTree
+from rom_builder.rom import Rom, RomFile
 
 LIST = "all_files.txt"
 """Paths below it, one a line, some behind a size and a tab: written by dumpyara and its relatives."""
@@ -50,20 +53,30 @@ def missing_files(rom: Rom) -> Iterator[Unread]:
             yield from _not_here(rom, name)
     if not listed and "folder" in rom.kind:
         yield from _only_compiled(rom)
-    if not listed and rom.script is None and (place := without_resources(rom)):
+    code = lacking_resources(rom)
+    if code and not listed and is_loose(rom, code):
+        place = resources_beside(code)
         yield Unread(place, "is not here; without it no device starts, so files are missing")
 
 
-def without_resources(rom: Rom) -> str:
-    """Return where the platform's resources would be if a ROM has its code and not them, else ``""``.
+def lacking_resources(rom: Rom) -> RomFile | None:
+    """Return a file of the platform's code if a ROM does not have the platform's resources with it."""
+    if PLATFORM_RESOURCES in rom.files:
+        return None
+    return next((rom.files[path] for path in PLATFORM_CODE if path in rom.files), None)
 
-    A dump without them was published without its large files. An update package says itself what it
-    puts on the device: that it has no resources is for whoever installs it to know.
-    """
-    code = next((rom.files[path] for path in PLATFORM_CODE if path in rom.files), None)
-    if code is None or PLATFORM_RESOURCES in rom.files:
-        return ""
+
+def resources_beside(code: RomFile) -> str:
+    """Return where the platform's resources would be, by a file of its code."""
     return f"{code.name.rpartition('/')[0]}/{posixpath.basename(PLATFORM_RESOURCES)}"
+
+
+def is_loose(rom: Rom, file: RomFile) -> bool:
+    """Say whether a file is one of a dump, which may have been published without others.
+
+    File systems of images are whole, and an update package says itself what it puts on the device.
+    """
+    return rom.script is None and isinstance(file.tree, Folder | ZipTree | TarTree)
 
 
 def _not_here(rom: Rom, list_name: str) -> Iterator[Unread]:
