@@ -13,7 +13,8 @@ from typing import BinaryIO
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rom_builder.check import check_rom, in_background
+from rom_builder.background import in_background
+from rom_builder.check import check_rom
 from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
@@ -170,7 +171,7 @@ def build(
         work.sign(file, digest.result())
         step("verify")
         hashed = in_background(lambda: work.verified(file))
-        in_background(lambda: os.fsync(file.fileno()))
+        in_background(lambda: os.fsync(file.fileno()))  # before the file is closed and synced
         parts = components(result) if attesting else None
         report = named(report, output, hashed.result())
         if attesting is not None and base_digest is not None and keys.attestation is not None:
@@ -230,10 +231,7 @@ class _Work:
         if self.kind.is_sealed:
             # Its inner signatures are made while it is packed: it is judged before them, too.
             edited = self.rom.with_edits(self.made.edits)
-            before = check_rom(
-                edited, self.policies, today=self.today, sha256="", exceptions=self.exceptions
-            )
-            before = before_signing(before, edited)
+            before = before_signing(self.judged(edited), edited)
             refuse_unless_compliant(before, self.made, self.output, self.rom)
         self.kind.write(self.rom, self.made, self.keys, file)
         file.flush()
@@ -242,15 +240,18 @@ class _Work:
         digest = in_background(lambda: signed_digest(source))
         in_background(lambda: os.fsync(file.fileno()))  # less is left to wait for at the end
         result = open_rom(Path(file.name), operations=self.rom.contents.operations)
-        report = check_rom(
-            result,
+        return result, self.judged(result), digest
+
+    def judged(self, rom: Rom) -> Report:
+        """Hold the package, as edited or as packed, to the policies; it is not hashed yet."""
+        return check_rom(
+            rom,
             self.policies,
             today=self.today,
             notes=self.made.notes,
             sha256="",
             exceptions=self.exceptions,
         )
-        return result, report, digest
 
     def asked(self, result: Rom, report: Report, asking: Asking) -> Built:
         """Leave the package unsigned, and write the request for its signatures beside it."""

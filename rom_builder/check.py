@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
+from rom_builder.background import in_background
 from rom_builder.code.endpoints import read_endpoints, watch
 from rom_builder.code.reading import read_code
 from rom_builder.errors import ImageError
@@ -116,20 +115,6 @@ def examine(
         hosts=tuple(summed_hosts(policies, facts)),
     )
     return apply(report, exceptions, facts), facts
-
-
-def in_background(work: Callable[[], T]) -> Future[T]:
-    """Start some work; an interrupt does not wait for it, as it would for a thread of a pool."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
 
 
 def remarks(rom: Rom) -> Iterator[str]:

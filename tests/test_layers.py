@@ -30,7 +30,7 @@ ROWS = [
     {"facts", "edits", "config"},
     {"findings", "policy"},
     {"formats"},
-    {"tools", "files"},
+    {"tools", "files", "background"},
     {"errors", "registry", "resources", "__init__"},
 ]
 """From the top; a module of a row may import its own room and rows below, never beside or above."""

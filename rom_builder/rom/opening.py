@@ -153,8 +153,8 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
     ramdisks: list[Mount] = []
     used = set(taken)
     system_as_root = "/init" in taken
-    order = lambda p: (p.slot, p.name not in MOUNTED, p.path)  # noqa: E731
-    for partition in sorted(contents.partitions.values(), key=order):
+    partitions = contents.partitions.values()
+    for partition in sorted(partitions, key=lambda p: (p.slot, p.name not in MOUNTED, p.path)):
         if partition.tree is None:
             continue
         prefix = f"{partition.path}!/" if partition.path else ""
@@ -165,6 +165,7 @@ def mounts_of(contents: Contents, taken: set[str]) -> list[Mount]:
         names = {node.path for node in partition.tree.walk()}
         point = of_partition(partition, names)
         again = any(m.partition and m.partition.name == partition.name for m in mounts)
+        # What is of no known name but looks like product may be the vendor's own beside the real one.
         if not again and (point is None or (point == "/product" and point in used)):
             point = of_vendor(partition, names) or point
         placed = nowhere if point is None or point in used else below(point)

@@ -17,6 +17,7 @@ Place = Callable[[str], str | None]
 TARGET_FILES = {"ROOT": "", "DATA": "/data"} | {name.upper(): f"/{name}" for name in MOUNTED}
 """Top folders of a target-files package."""
 APP_FOLDERS = ("app", "priv-app", "overlay")
+"""Folders of a partition in which the platform looks for apps."""
 UNPACKED = (*MOUNTED, "data")
 """Top folders of an unpacked ROM that are partitions of their own."""
 
@@ -37,8 +38,7 @@ def of_package(names: Collection[str], script: UpdaterScript | None) -> Place:
     An unpacked ROM is told by its folders: ``system/system`` means that ``system/`` is the root file
     system (system-as-root); a ``build.prop`` beside ``app`` means that the folder is the system
     partition itself; any other folder that is named as a partition, or has apps where a partition has
-    them, is one. All of it may lie in one
-    folder more, as in the archives that GitHub makes.
+    them, is one. All of it may lie in one folder more, as in the archives that GitHub makes.
     """
     if script is not None:
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cryptography import x509
 
-from rom_builder.check import in_background
+from rom_builder.background import in_background
 from rom_builder.errors import ImageError, RomBuilderError
 from rom_builder.formats.ab_metadata import PAYLOAD_NAME
 from rom_builder.formats.cms import parse_cms

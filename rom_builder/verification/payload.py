@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from rom_builder.check import in_background
+from rom_builder.background import in_background
 from rom_builder.errors import ImageError
 from rom_builder.formats.ab_metadata import CARE_MAP_NAME, PAYLOAD_NAME, PAYLOAD_PROPERTIES_NAME
 from rom_builder.formats.payload import (
