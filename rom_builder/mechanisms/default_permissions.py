@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lxml import etree
 from pydantic import Field
@@ -10,10 +10,17 @@ from pydantic import Field
 from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
+from rom_builder.formats.default_permissions import DefaultPermission
 from rom_builder.formats.runtime_permissions import SENSITIVE
 from rom_builder.mechanisms.inside_app import on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
-from rom_builder.mechanisms.platform_files import has, is_unread, new_file, remove_elements
+from rom_builder.mechanisms.platform_files import (
+    Matches,
+    has,
+    is_unread,
+    new_file,
+    remove_elements,
+)
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.policy.profile import Binding
 from rom_builder.readers.packages import MANIFEST, Packages
@@ -23,7 +30,7 @@ from rom_builder.readers.sysconfig import (
     config_folder,
     read_default_permissions,
 )
-from rom_builder.rom import Rom
+from rom_builder.rom import Rom, RomFile
 
 GIVEN, ASKED = "given", "asked"
 
@@ -74,10 +81,9 @@ class DefaultPermissionsMechanism:
         self, rom: Rom, packages: Packages, binding: DefaultPermissions
     ) -> Iterator[tuple[Location, str]]:
         """Yield each permission that is given beforehand, and what says so."""
-        for file, permissions in read_default_permissions(rom):
-            for each in permissions:
-                if each.package == binding.package and binding.means(each.permission):
-                    yield Location(file.name, line=each.line), each.permission
+        for file, found in pre_granted(rom, binding):
+            for each in found:
+                yield Location(file.name, line=each.line), each.permission
         sdk = read_platform(rom).sdk
         for apk in packages.named(binding.package):
             if from_the_start(apk, sdk):
@@ -88,21 +94,10 @@ class DefaultPermissionsMechanism:
         self, rom: Rom, packages: Packages, binding: DefaultPermissions, values: tuple[Value, ...]
     ) -> Iterator[Change]:
         if values == (ASKED,):
-            for file, permissions in read_default_permissions(rom):
-                found = [
-                    each
-                    for each in permissions
-                    if each.package == binding.package and binding.means(each.permission)
-                ]
+            for file, found in pre_granted(rom, binding):
                 names = {each.permission for each in found}
-                if found:
-                    why = f"{binding.package} is to ask for {', '.join(sorted(names))}"
-                    lines = {each.line for each in found}
-
-                    def meant(element: etree._Element, names: set[str] = names) -> bool:
-                        return any(has(element, "name", name) for name in names)
-
-                    yield from remove_elements(rom, file, lines, meant, why)
+                why = f"{binding.package} is to ask for {', '.join(sorted(names))}"
+                yield from remove_elements(rom, file, found, names_one_of(names), why)
             yield from self._unavoidable(rom, packages, binding)
         elif values == (GIVEN,) and binding.permission is not None:
             if not any(self._given(rom, packages, binding)):
@@ -133,3 +128,22 @@ class DefaultPermissionsMechanism:
                     f"bring a version of the app that does not ask for it: "
                     f"--replace {apk.file.path}=FILE",
                 )
+
+
+def pre_granted(
+    rom: Rom, binding: DefaultPermissions
+) -> Iterator[tuple[RomFile, list[DefaultPermission]]]:
+    """Yield each file that gives the app a permission that is meant, and where it does."""
+    for file, permissions in read_default_permissions(rom):
+        found = [
+            each
+            for each in permissions
+            if each.package == binding.package and binding.means(each.permission)
+        ]
+        if found:
+            yield file, found
+
+
+def names_one_of(permissions: Collection[str]) -> Matches:
+    """Return what tells the elements that name one of these permissions from others."""
+    return lambda element: any(has(element, "name", name) for name in permissions)

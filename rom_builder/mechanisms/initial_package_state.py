@@ -84,8 +84,7 @@ class InitialPackageStateMechanism:
             exempting = list(exemptions(rom, binding.package))
             if values == (STOPPED,) and exempting:
                 for config, entries in exempting:
-                    lines = {entry.line for entry in entries}
-                    yield from remove_elements(rom, config.file, lines, exempts(binding), why)
+                    yield from remove_elements(rom, config.file, entries, exempts(binding), why)
             if values != (STOPPED,) or reason_beside(rom, packages, apk):
                 what = reason_beside(rom, packages, apk) or links[-1].text
                 yield Obstacle(links[-1].location.path, f"{why}, but {what}", hint_for(rom, apk))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lxml import etree
 from pydantic import Field, field_validator
@@ -13,6 +13,7 @@ from rom_builder.findings import Location, Strength
 from rom_builder.formats.system_config import EXEMPTIONS, ConfigEntry
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.platform_files import (
+    Matches,
     has,
     is_unread,
     local_name,
@@ -21,7 +22,12 @@ from rom_builder.mechanisms.platform_files import (
 )
 from rom_builder.policy.profile import Binding
 from rom_builder.readers.packages import MANIFEST, Packages
-from rom_builder.readers.sysconfig import SYSTEM_CONFIG, config_folder, read_system_config
+from rom_builder.readers.sysconfig import (
+    SYSTEM_CONFIG,
+    ConfigFile,
+    config_folder,
+    read_system_config,
+)
 from rom_builder.rom import Rom
 
 EXEMPT, LIMITED = "exempt", "limited"
@@ -60,15 +66,13 @@ class PlatformExemptionMechanism:
     options = PlatformExemption
 
     def read(self, rom: Rom, packages: Packages, binding: PlatformExemption) -> Iterator[Found]:
-        exempt = False
-        for config in read_system_config(rom):
-            for entry in config.entries:
-                if binding.means(entry) and config.obeyed(entry):
-                    exempt = True
-                    place = Location(config.file.name, line=entry.line)
-                    label = f"{entry.tag} of {entry.package}"
-                    yield Found(label, (EXEMPT,), place, Strength.EFFECTIVE)
-        if not exempt and not is_unread(rom, SYSTEM_CONFIG):
+        exempting = list(exemptions(rom, binding))
+        for config, found in exempting:
+            for entry in found:
+                place = Location(config.file.name, line=entry.line)
+                label = f"{entry.tag} of {entry.package}"
+                yield Found(label, (EXEMPT,), place, Strength.EFFECTIVE)
+        if not exempting and not is_unread(rom, SYSTEM_CONFIG):
             for apk in packages.named(binding.package):
                 label = f"{binding.element or 'freedom from limits'} of {binding.package}"
                 place = Location(apk.inner(MANIFEST))
@@ -78,21 +82,13 @@ class PlatformExemptionMechanism:
         self, rom: Rom, packages: Packages, binding: PlatformExemption, values: tuple[Value, ...]
     ) -> Iterator[Change]:
         if values == (LIMITED,):
-            for config in read_system_config(rom):
-                found = [e for e in config.entries if binding.means(e) and config.obeyed(e)]
+            for config, found in exemptions(rom, binding):
                 tags = {entry.tag for entry in found}
-                if found:
-                    why = f"{binding.package} is to have no {', '.join(sorted(tags))}"
-
-                    def meant(element: etree._Element, tags: set[str] = tags) -> bool:
-                        return local_name(element) in tags and has(
-                            element, "package", binding.package
-                        )
-
-                    lines = {entry.line for entry in found}
-                    yield from remove_elements(rom, config.file, lines, meant, why)
+                why = f"{binding.package} is to have no {', '.join(sorted(tags))}"
+                exempts = exempts_by(tags, binding.package)
+                yield from remove_elements(rom, config.file, found, exempts, why)
         elif values == (EXEMPT,) and binding.element is not None:
-            if not any(found.values == (EXEMPT,) for found in self.read(rom, packages, binding)):
+            if not any(exemptions(rom, binding)):
                 root = etree.Element("config")
                 etree.SubElement(root, binding.element, package=binding.package)
                 folder = config_folder(rom, "system", "sysconfig")
@@ -103,3 +99,18 @@ class PlatformExemptionMechanism:
             why = f"{', '.join(map(str, values))} is demanded of an exemption"
             hint = f"write {LIMITED}, or {EXEMPT} for one element"
             yield Obstacle(binding.package, why, hint)
+
+
+def exemptions(
+    rom: Rom, binding: PlatformExemption
+) -> Iterator[tuple[ConfigFile, list[ConfigEntry]]]:
+    """Yield each file that frees the app from a limit that is meant, and where it does."""
+    for config in read_system_config(rom):
+        found = [each for each in config.entries if binding.means(each) and config.obeyed(each)]
+        if found:
+            yield config, found
+
+
+def exempts_by(tags: Collection[str], package: str) -> Matches:
+    """Return what tells the elements that free an app by one of these tags from others."""
+    return lambda element: local_name(element) in tags and has(element, "package", package)

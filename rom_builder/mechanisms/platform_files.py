@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from lxml import etree
 
@@ -14,15 +15,25 @@ from rom_builder.rom import Rom, RomFile
 Matches = Callable[[etree._Element], bool]
 
 
+class Entry(Protocol):
+    """What a file says in one of its elements."""
+
+    @property
+    def line(self) -> int:
+        """Where the element stands."""
+        ...
+
+
 def remove_elements(
-    rom: Rom, file: RomFile, lines: set[int], matches: Matches, why: str
+    rom: Rom, file: RomFile, entries: Iterable[Entry], matches: Matches, why: str
 ) -> Iterator[Change]:
     """Yield the edit that takes elements out of a file; what stands around them stays.
 
     Args:
-        lines: Where the elements stand.
-        matches: Which elements at these lines are meant.
+        entries: What the elements say.
+        matches: Which elements at their lines are meant.
     """
+    lines = {entry.line for entry in entries}
     tree = parse_xml(rom, file)
     for element in [e for e in tree.getroot().iter("{*}*") if e.sourceline in lines]:
         parent = element.getparent()
