@@ -10,7 +10,7 @@ from pydantic import Field
 from rom_builder.edits import Change, Obstacle
 from rom_builder.facts import Value
 from rom_builder.findings import Location, Strength
-from rom_builder.formats.system_config import PRIVILEGED, PRIVILEGED_SINCE
+from rom_builder.formats.system_config import PRIVILEGED
 from rom_builder.mechanisms.inside_app import on_device
 from rom_builder.mechanisms.mechanism import Found, mechanism
 from rom_builder.mechanisms.platform_files import has, is_unread, local_name, new_file, written
@@ -53,10 +53,11 @@ class PrivilegedPermissionMechanism:
         label = f"{binding.permission} of {binding.package}"
         apps = list(packages.named(binding.package))
         having = [apk for apk in apps if has_unless_denied(apk, binding.permission)]
-        listed = [] if unlisted(rom) else list(self._listed(rom, binding))
+        is_unlisted = bool(unlisted(rom))
+        listed = [] if is_unlisted else list(self._listed(rom, binding))
         if listed and (having or not apps):
             yield from listed
-        elif having and unlisted(rom):
+        elif having and is_unlisted:
             for apk in having:
                 place = Location(apk.inner(MANIFEST))
                 yield Found(label, (GIVEN,), place, Strength.EFFECTIVE)
@@ -138,8 +139,7 @@ class PrivilegedPermissionMechanism:
 
 def unlisted(rom: Rom) -> str:
     """Say that a platform knows no list of privileged permissions; empty if it does."""
-    sdk = read_platform(rom).sdk
-    return not_listed(sdk, "enforce") if sdk is not None and sdk < PRIVILEGED_SINCE else ""
+    return not_listed(read_platform(rom).sdk, "enforce")
 
 
 def has_unless_denied(apk: Apk, permission: str) -> bool:
