@@ -1,4 +1,4 @@
-"""What the platform's configuration files give the apps of a service without asking its user."""
+"""What the platform gives the apps of a service without asking its user."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def decides(signer: ApkSigner, signers: Iterable[ApkSigner], sdk: int | None) ->
 def read_accepted(rom: Rom) -> list[Certificate]:
     """Return the certificates that the ROM's device accepts updates from.
 
-    None if there is no ``otacerts.zip``; one that cannot be read is noted as unread.
+    Empty if there is no ``otacerts.zip``; one that cannot be read is noted as unread.
     """
     file = rom.find(OTACERTS)
     if file is None:

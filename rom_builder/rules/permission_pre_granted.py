@@ -40,8 +40,8 @@ def permission_pre_granted(case: Case, facts: Facts) -> Iterator[Finding]:
 
     Before Android 6, and to an app that is made for it, the platform gives all that the manifest asks
     for when the app is installed: where the policy forbids ``permissions.pre_granted``, that is the
-    same error, whatever the files say. What the platform gives to
-    whoever the user made the default messaging app is no pre-grant.
+    same error, whatever the files say. What the platform gives to whoever the user made the default
+    messaging app is no pre-grant.
     """
     demand = case.demand
     demanded = demand.permissions is not None and demand.permissions.pre_granted == "forbidden"
