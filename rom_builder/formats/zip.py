@@ -21,7 +21,7 @@ from types import MappingProxyType
 from rom_builder.errors import ImageError
 from rom_builder.formats.inflate import RAW, InflateError, crc32, decompressobj
 from rom_builder.formats.source import BytesSource, Slice, Source, spooled
-from rom_builder.formats.zip_digests import DEFLATE_RATIO, NewHash, digests
+from rom_builder.formats.zip_digests import NewHash, digests
 from rom_builder.formats.zip_directory import (
     DEFLATED,
     FLAG_DESCRIPTOR,
@@ -43,6 +43,8 @@ MAX_SPOOLED = 16 << 30
 """Largest deflated entry that is inflated to disk: no partition image is larger."""
 SPOOL_ABOVE = 16 << 20
 """Deflated entries up to this size are inflated in memory."""
+DEFLATE_RATIO = 1032
+"""Deflate gives at most 258 bytes for 2 bits."""
 _PIECE = 256 << 10
 
 
@@ -74,7 +76,7 @@ class ZipArchive:
     ) -> None:
         self._source = source
         self._lenient = lenient
-        self._oddities: dict[str, None] = {}
+        self._oddities = dict.fromkeys(directory.oddities if directory else ())
         self._data_offsets: dict[int, int] = {}
         known = directory or self._read_directory()
         end = known.end
@@ -90,7 +92,6 @@ class ZipArchive:
                     self.data_offset(entry)
             self._check_overlaps()
             known = known._replace(oddities=tuple(self._oddities))
-        self._oddities = dict.fromkeys(known.oddities)
         self.directory = known
 
     def _read_directory(self) -> Directory:

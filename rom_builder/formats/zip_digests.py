@@ -30,8 +30,6 @@ from rom_builder.formats.zip_directory import (
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-DEFLATE_RATIO = 1032
-"""Deflate gives at most 258 bytes for 2 bits."""
 SMALL = 64 << 10
 """Bytes of content, and of data in the archive, of an entry that is taken together with others."""
 WHOLE = 4 << 20

@@ -233,17 +233,13 @@ def read_directory(
     directory = source.read_at(end.directory_offset, end.directory_size)
     entries: dict[str, ZipEntry] = {}
     repeated: set[str] = set()
-    unpack, header_size, size_of_all = (
-        CENTRAL_HEADER.unpack_from,
-        CENTRAL_HEADER.size,
-        len(directory),
-    )
-    new = tuple.__new__
+    unpack, header_size = CENTRAL_HEADER.unpack_from, CENTRAL_HEADER.size
+    directory_size, new = len(directory), tuple.__new__
     position = 0
     for index in range(end.entry_count):
         here = end.directory_offset + position
         start = position + header_size
-        if start > size_of_all:
+        if start > directory_size:
             message = f"the central directory ends after {index} of {end.entry_count} entries"
             raise ImageError(message, offset=here)
         (
@@ -252,7 +248,7 @@ def read_directory(
         ) = unpack(directory, position)  # fmt: skip
         name_end = start + name_size
         position = name_end + extra_size + comment_size
-        if magic != CENTRAL_MAGIC or position > size_of_all:
+        if magic != CENTRAL_MAGIC or position > directory_size:
             raise ImageError(f"entry {index} of the central directory is damaged", offset=here)
         try:
             name = directory[start:name_end].decode()
@@ -277,7 +273,7 @@ def read_directory(
             repeated.add(name)
         else:
             entries[name] = entry
-    if position != size_of_all:
+    if position != directory_size:
         note("", "bytes follow the last entry of the central directory", end.directory_offset)
     return entries, frozenset(repeated)
 
