@@ -7,18 +7,10 @@ describes (``ResTable_*`` in Android's ``androidfw/ResourceTypes.h``):
 chunk               content after the head
 ==================  ===================================================================
 0x0002 table        u32 number of packages; the pool of values, then the packages
-0x0200 package      u32 id, 256 bytes UTF-16 name, u32 where the pool of type names starts,
-                    u32 unused, u32 where the pool of entry names starts, u32 unused,
-                    u32 what to subtract from type ids (not in old files); the two pools, types
-0x0202 type spec    u8 type id from 1, 3 bytes, u32 entries, u32 flags for each
-0x0201 type         u8 type id, u8 flags (1 sparse, 2 16-bit offsets), u16, u32 entries,
-                    u32 where the entries start, configuration; an offset each; the entries
-offsets             u32, or 0xffffffff for none; sparse: u16 index, u16 offset / 4;
-                    16-bit: u16 offset / 4, or 0xffff for none
+0x0200 package      see :mod:`rom_builder.formats.arsc_package`
 entry               u16 size, u16 flags, u32 name; 8-byte value
 ... flags & 1       u16 size, u16 flags, u32 name, u32 parent, u32 count; u32 name and value each
 ... flags & 8       u16 name, u8 flags, u8 type, u32 data
-0x0204 overlayable  see :mod:`rom_builder.formats.overlayable`
 ==================  ===================================================================
 
 A resource id is package id << 24 | type id << 16 | entry index. The value of a resource that is a
@@ -29,27 +21,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from struct import Struct, calcsize, pack, unpack_from
+from struct import Struct, pack
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.overlayable import OVERLAYABLE, Overlayable, parse_overlayable
+from rom_builder.formats.arsc_package import COMPACT, PACKAGE, PackageChunk, TypeChunk
+from rom_builder.formats.overlayable import Overlayable
 from rom_builder.formats.resource_chunk import (
     VALUE,
-    Chunk,
     TypedValue,
     ValueType,
     child_chunks,
-    decode_fixed_utf16,
     patch_bytes,
     read_chunk,
 )
-from rom_builder.formats.resource_config import decode_config
 from rom_builder.formats.string_pool import STRING_POOL, StringPool
 
-TABLE, PACKAGE, TYPE, TYPE_SPEC = 0x0002, 0x0200, 0x0201, 0x0202
-_SPARSE, _OFFSET16 = 1, 2
-_COMPLEX, _COMPACT = 1, 8
+TABLE = 0x0002
+_COMPLEX = 1
 _ENTRY_SIZE, _COMPLEX_SIZE = 8, 16
 _SIMPLE = Struct("<HHIHBBI")
 """An entry of one value, the common kind, and that value."""
@@ -89,7 +77,9 @@ class ResourceTable:
     Make one with :func:`parse_arsc`. Damage inside an entry raises ImageError from the look-up.
     """
 
-    def __init__(self, data: bytes, strings: StringPool, packages: tuple[_Package, ...]) -> None:
+    def __init__(
+        self, data: bytes, strings: StringPool, packages: tuple[PackageChunk, ...]
+    ) -> None:
         self._data = data
         self.strings = strings
         self._packages = packages
@@ -152,7 +142,7 @@ class ResourceTable:
     def _simple(self, config: str, position: int) -> tuple[int, ResourceValue] | None:
         """Return name and value of an entry of the common kind, None if it is of another."""
         size, flags, key, _, _, kind, data = _SIMPLE.unpack_from(self._data, position)
-        if size != _ENTRY_SIZE or flags & (_COMPACT | _COMPLEX):
+        if size != _ENTRY_SIZE or flags & (COMPACT | _COMPLEX):
             return None
         string = self.strings.get(data) if kind == _STRING else None
         return key, ResourceValue(config, kind, data, string, position + _ENTRY_SIZE)
@@ -213,7 +203,7 @@ class ResourceTable:
         done[resource_id] = found
         return found
 
-    def _entries(self, resource_id: int) -> Iterator[tuple[_Package, _TypeChunk, int]]:
+    def _entries(self, resource_id: int) -> Iterator[tuple[PackageChunk, TypeChunk, int]]:
         """Yield where the entry of a resource stands, once for each configuration."""
         for package in self._packages:
             if package.id == resource_id >> 24:
@@ -222,9 +212,9 @@ class ResourceTable:
                     if position is not None:
                         yield package, chunk, position
 
-    def _value(self, chunk: _TypeChunk, position: int) -> ResourceValue:
+    def _value(self, chunk: TypeChunk, position: int) -> ResourceValue:
         size, flags = chunk.unpack("<HH", position)
-        if flags & _COMPACT:
+        if flags & COMPACT:
             kind, data = flags >> 8, chunk.unpack("<I", position + 4)[0]
             return self._typed(chunk, kind, data, position, is_compact=True)
         if size < (_COMPLEX_SIZE if flags & _COMPLEX else _ENTRY_SIZE):
@@ -251,135 +241,12 @@ class ResourceTable:
         )
 
     def _typed(
-        self, chunk: _TypeChunk, kind: int, data: int, offset: int, *, is_compact: bool = False
+        self, chunk: TypeChunk, kind: int, data: int, offset: int, *, is_compact: bool = False
     ) -> ResourceValue:
         string = self.strings.get(data) if kind == ValueType.STRING else None
         return ResourceValue(
             chunk.config, kind, data, string, offset, is_compact, raw_config=chunk.raw_config
         )
-
-
-class _TypeChunk:
-    """The entries of one type in one configuration."""
-
-    def __init__(self, data: bytes, chunk: Chunk) -> None:
-        if not 24 <= chunk.header_size <= chunk.size:
-            raise ImageError(
-                f"type chunk of {chunk.size} bytes with a header of {chunk.header_size}",
-                offset=chunk.offset,
-            )
-        self._data = data
-        self._chunk = chunk
-        self.start, self.end = chunk.offset, chunk.end
-        head: tuple[int, ...] = unpack_from("<BBHII", data, chunk.offset + 8)
-        self.type_id, flags, _, self._count, start = head
-        self._is_sparse = bool(flags & _SPARSE)
-        self._is_offset16 = bool(flags & _OFFSET16) and not self._is_sparse
-        self._first = chunk.offset + start
-        if chunk.body + self._count * (2 if self._is_offset16 else 4) > chunk.end:
-            raise ImageError(
-                f"{self._count} entry offsets do not fit their chunk", offset=chunk.offset
-            )
-
-    @cached_property
-    def raw_config(self) -> bytes:
-        start = self._chunk.offset + 20
-        size = unpack_from("<I", self._data, start)[0]
-        return self._data[start : min(start + size, self._chunk.body)]
-
-    @cached_property
-    def config(self) -> str:
-        return decode_config(self.raw_config)
-
-    def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
-        """Unpack little-endian integers that must lie inside the chunk."""
-        if not self._chunk.offset <= offset <= self.end - calcsize(layout):
-            raise ImageError("an entry runs past the end of its chunk", offset=offset)
-        return unpack_from(layout, self._data, offset)
-
-    @cached_property
-    def _sparse(self) -> dict[int, int]:
-        pairs = unpack_from(f"<{2 * self._count}H", self._data, self._chunk.body)
-        return dict(zip(pairs[::2], pairs[1::2], strict=True))
-
-    def entry(self, index: int) -> int | None:
-        """Return the file offset of an entry, None if this configuration has none."""
-        if self._is_sparse:
-            quarter = self._sparse.get(index)
-            return None if quarter is None else self._first + 4 * quarter
-        if index >= self._count:
-            return None
-        if self._is_offset16:
-            quarter = unpack_from("<H", self._data, self._chunk.body + 2 * index)[0]
-            return None if quarter == 0xFFFF else self._first + 4 * quarter
-        offset: int = unpack_from("<I", self._data, self._chunk.body + 4 * index)[0]
-        return None if offset == 0xFFFFFFFF else self._first + offset
-
-    def key(self, position: int) -> int:
-        """Return the name of the entry at a file offset, an index into the package's names."""
-        short, flags = self.unpack("<HH", position)
-        return short if flags & _COMPACT else self.unpack("<I", position + 4)[0]
-
-    def entries(self) -> Iterator[tuple[int, int]]:
-        """Yield index and file offset of every entry."""
-        first, body = self._first, self._chunk.body
-        if self._is_sparse:
-            yield from ((index, first + 4 * quarter) for index, quarter in self._sparse.items())
-        elif self._is_offset16:
-            quarters = unpack_from(f"<{self._count}H", self._data, body)
-            yield from ((i, first + 4 * q) for i, q in enumerate(quarters) if q != 0xFFFF)
-        else:
-            offsets = unpack_from(f"<{self._count}I", self._data, body)
-            yield from ((i, first + o) for i, o in enumerate(offsets) if o != 0xFFFFFFFF)
-
-    def entry_keys(self) -> Iterator[tuple[int, int]]:
-        """Yield index and name of every entry."""
-        for index, position in self.entries():
-            yield index, self.key(position)
-
-
-class _Package:
-    """One package of a table: its chunks by type."""
-
-    def __init__(self, data: bytes, chunk: Chunk) -> None:
-        # Old files lack the last four bytes of the header.
-        if not 284 <= chunk.header_size <= chunk.size:
-            raise ImageError(
-                f"package chunk of {chunk.size} bytes with a header of {chunk.header_size}",
-                offset=chunk.offset,
-            )
-        package_id, raw_name, types, _, keys, _ = unpack_from("<I256s4I", data, chunk.offset + 8)
-        self.id: int = package_id
-        self.name = decode_fixed_utf16(raw_name)
-        self._type_id_offset = 0
-        if chunk.header_size >= 288:
-            self._type_id_offset = unpack_from("<I", data, chunk.offset + 284)[0]
-        self._type_names: StringPool | None = None
-        self.keys: StringPool | None = None
-        self.types: dict[int, list[_TypeChunk]] = {}
-        self.overlayables: list[Overlayable] = []
-        for child in child_chunks(data, chunk.body, chunk.end):
-            if child.type == TYPE:
-                found = _TypeChunk(data, child)
-                self.types.setdefault(found.type_id, []).append(found)
-            elif child.type == STRING_POOL and child.offset == chunk.offset + types:
-                self._type_names = StringPool(data, child.offset, child.end)
-            elif child.type == STRING_POOL and child.offset == chunk.offset + keys:
-                self.keys = StringPool(data, child.offset, child.end)
-            elif child.type == OVERLAYABLE:
-                self.overlayables.append(parse_overlayable(data, child))
-
-    def type_name(self, type_id: int) -> str | None:
-        index = type_id - 1 - self._type_id_offset
-        return self._type_names.get(index) if self._type_names and index >= 0 else None
-
-    def key(self, index: int) -> str | None:
-        return self.keys.get(index) if self.keys else None
-
-    def types_named(self, type_name: str) -> Iterator[_TypeChunk]:
-        for type_id, chunks in self.types.items():
-            if self.type_name(type_id) == type_name:
-                yield from chunks
 
 
 def parse_arsc(data: bytes) -> ResourceTable:
@@ -397,7 +264,7 @@ def parse_arsc(data: bytes) -> ResourceTable:
         if chunk.type == STRING_POOL and strings is None:
             strings = StringPool(data, chunk.offset, chunk.end)
         elif chunk.type == PACKAGE:
-            packages.append(_Package(data, chunk))
+            packages.append(PackageChunk(data, chunk))
     if strings is None:
         raise ImageError("a resource table without strings", offset=head.body)
     return ResourceTable(data, strings, tuple(packages))

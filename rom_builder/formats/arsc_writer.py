@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack
 
-from rom_builder.formats.arsc import PACKAGE, TABLE, TYPE, TYPE_SPEC
+from rom_builder.formats.arsc import TABLE
+from rom_builder.formats.arsc_package import PACKAGE, TYPE, TYPE_SPEC
 from rom_builder.formats.overlayable import Overlayable
 from rom_builder.formats.resource_chunk import (
     NO_INDEX,
