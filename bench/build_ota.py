@@ -8,14 +8,13 @@ session: copying the package, hashing it, decoding the edited partition; see ``b
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from bench.measure import cost, report, table
+from bench.large_ota import TOOLS
+from bench.measure import against_goals, in_turns, missing_tool, report, table
 
 CACHE = Path(__file__).parent.parent / ".cache" / "bench"
 TIME_GOAL = 1.5
@@ -34,12 +33,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="add the result to bench/results/")
     arguments = parser.parse_args()
-    if arguments.package is None:
-        search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        missing = [tool for tool in ("mkfs.erofs", "mke2fs") if not shutil.which(tool, path=search)]
-        if missing:
-            print(f"builds are not measured: {missing[0]} not found")
-            return
+    if arguments.package is None and (tool := missing_tool(TOOLS)):
+        print(f"builds are not measured: {tool} not found")
+        return
     package = arguments.package or made(arguments)
     with tempfile.TemporaryDirectory(dir=package.parent) as name:
         measure(package, Path(name), arguments)
@@ -68,23 +64,18 @@ def measure(package: Path, folder: Path, arguments: argparse.Namespace) -> None:
         *(sys.executable, "-m", "rom_builder", "build", package),
         *("-p", arguments.policy, "-s", "dev", "-o", output),
     )
-    costs = [
-        cost("floor", tuple(map(str, floor)), runs=arguments.runs),
-        cost(f"build -p {arguments.policy}", tuple(map(str, build)), runs=arguments.runs),
-    ]
-    ratio, peak = costs[1].wall / costs[0].wall, costs[1].peak_mib
+    programs = {
+        "floor": tuple(map(str, floor)),
+        f"build -p {arguments.policy}": tuple(map(str, build)),
+    }
+    costs = in_turns(programs, runs=arguments.runs)
     lines = [
         *table(costs),
         "",
-        f"Wall time: {ratio:.2f} floors, goal at most {TIME_GOAL}: {verdict(ratio <= TIME_GOAL)}.",
-        f"Peak memory: {peak:.0f} MiB, goal at most {MEMORY_GOAL}: {verdict(peak <= MEMORY_GOAL)}.",
+        *against_goals(costs, floors=TIME_GOAL, peak_mib=MEMORY_GOAL),
     ]
     title = f"build of a full A/B package of {package.stat().st_size / 1e9:.2f} GB"
     report(title, lines, save=arguments.save)
-
-
-def verdict(kept: bool) -> str:
-    return "kept" if kept else "MISSED"
 
 
 if __name__ == "__main__":

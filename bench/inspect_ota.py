@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.measure import cost, report, table
+from bench.measure import cost, report, table, verdict
 from bench.synthetic_tree import write_tree
 
 GOAL = 300
@@ -66,8 +66,8 @@ def measure(package: Path, arguments: argparse.Namespace) -> None:
         ),
     ]
     peak = max(each.peak_mib for each in costs)
-    verdict = "kept" if peak <= GOAL else "MISSED"
-    lines = [*table(costs), "", f"Peak memory: {peak:.0f} MiB, goal at most {GOAL} MiB: {verdict}."]
+    kept = verdict(peak <= GOAL)
+    lines = [*table(costs), "", f"Peak memory: {peak:.0f} MiB, goal at most {GOAL} MiB: {kept}."]
     title = f"a full A/B package of {package.stat().st_size / 2**20:.0f} MiB"
     report(title, lines, save=arguments.save)
 

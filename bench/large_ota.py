@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench.measure import TOOL_PATH
 from bench.synthetic_tree import write_partition
 from rom_builder.formats.ab_metadata import DeviceState, OtaMetadata, metadata_files
 from rom_builder.formats.avb_descriptors import ChainPartitionDescriptor, HashtreeDescriptor
@@ -47,6 +48,9 @@ from rom_builder.formats.source import BytesSource, FileSource, Pieces, Source
 from rom_builder.formats.vbmeta import Footer, Vbmeta
 from rom_builder.formats.zip_writer import ZipWriter
 from tests.signing_material import key as otacert_key
+
+TOOLS = ("mkfs.erofs", "mke2fs")
+"""What makes the file systems."""
 
 BLOCK = 4096
 OPERATION = 512 * BLOCK
@@ -107,10 +111,9 @@ def file_system(image: Path, root: Path) -> Path:
         command += [image, str(blocks)]
     else:
         command = ["mkfs.erofs", "-zlz4", "--all-root", image, root]
-    search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     subprocess.run(
         command, check=True, stdout=subprocess.DEVNULL,
-        env={**os.environ, "PATH": search},
+        env={**os.environ, "PATH": TOOL_PATH},
     )  # fmt: skip
     return image
 

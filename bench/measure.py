@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 from statistics import median
 
 RESULTS = Path(__file__).parent / "results"
+TOOL_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+"""Where tools are looked for, those for administrators too."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,7 @@ def cost(name: str, argv: Sequence[str], *, runs: int, expected: Sequence[int] =
     Raises:
         SystemExit: It ended with an exit code that was not expected.
     """
-    figures = [once(argv, expected) for _ in range(runs + 1)][1:]
-    wall, cpu, peak = (median(column) for column in zip(*figures, strict=True))
-    return Cost(name, runs, wall, cpu, peak)
+    return in_turns({name: argv}, runs=runs, expected=expected)[0]
 
 
 def in_turns(
@@ -107,6 +108,31 @@ def table(costs: Sequence[Cost]) -> list[str]:
             f"| {each.peak_mib:.0f} | {ratio} |"
         )
     return lines
+
+
+def against_goals(costs: Sequence[Cost], *, floors: float, peak_mib: float) -> list[str]:
+    """Return two lines: whether the second program kept to goals of time and of memory.
+
+    Args:
+        costs: What the floor cost, the program, and maybe others.
+        floors: Most wall-clock time that the program may take, in floors.
+        peak_mib: MiB that it may take at its peak.
+    """
+    floor, program, *_ = costs
+    ratio, peak = program.wall / floor.wall, program.peak_mib
+    return [
+        f"Wall time: {ratio:.2f} floors, goal at most {floors}: {verdict(ratio <= floors)}.",
+        f"Peak memory: {peak:.0f} MiB, goal at most {peak_mib}: {verdict(peak <= peak_mib)}.",
+    ]
+
+
+def verdict(kept: bool) -> str:
+    return "kept" if kept else "MISSED"
+
+
+def missing_tool(names: Sequence[str]) -> str | None:
+    """Return the first tool that is not in :data:`TOOL_PATH`."""
+    return next((name for name in names if shutil.which(name, path=TOOL_PATH) is None), None)
 
 
 def report(title: str, lines: Sequence[str], *, save: bool) -> None:

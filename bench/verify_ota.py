@@ -9,14 +9,13 @@ operation decoded and the file hashed once, on all processors (``bench/verify_fl
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from bench.build_ota import CACHE, made, verdict
-from bench.measure import in_turns, report, table
+from bench.build_ota import CACHE, made
+from bench.large_ota import TOOLS
+from bench.measure import against_goals, in_turns, missing_tool, report, table
 
 TIME_GOAL = 1.5
 """Most that ``verify`` may take, in floors."""
@@ -33,12 +32,9 @@ def main() -> None:
     parser.add_argument("--avbroot", type=Path, help="the program, to measure it too")
     parser.add_argument("--save", action="store_true", help="add the result to bench/results/")
     arguments = parser.parse_args()
-    if arguments.package is None:
-        search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        missing = [tool for tool in ("mkfs.erofs", "mke2fs") if not shutil.which(tool, path=search)]
-        if missing:
-            print(f"verification is not measured: {missing[0]} not found")
-            return
+    if arguments.package is None and (tool := missing_tool(TOOLS)):
+        print(f"verification is not measured: {tool} not found")
+        return
     measure(arguments.package or signed(arguments), arguments)
 
 
@@ -63,12 +59,10 @@ def measure(package: Path, arguments: argparse.Namespace) -> None:
     # avbroot fails at the very end: the package has no boot image with an otacerts.zip
     expected = (0,) if arguments.avbroot is None else (0, 1)
     costs = in_turns(programs, runs=arguments.runs, expected=expected)
-    ratio, peak = costs[1].wall / costs[0].wall, costs[1].peak_mib
     lines = [
         *table(costs),
         "",
-        f"Wall time: {ratio:.2f} floors, goal at most {TIME_GOAL}: {verdict(ratio <= TIME_GOAL)}.",
-        f"Peak memory: {peak:.0f} MiB, goal at most {MEMORY_GOAL}: {verdict(peak <= MEMORY_GOAL)}.",
+        *against_goals(costs, floors=TIME_GOAL, peak_mib=MEMORY_GOAL),
     ]
     title = f"verify of a full A/B package of {package.stat().st_size / 1e9:.2f} GB"
     report(title, lines, save=arguments.save)
