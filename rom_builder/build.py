@@ -19,6 +19,7 @@ from rom_builder.edits import FileData
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
 from rom_builder.findings import Report, Verdict
+from rom_builder.formats.ab_metadata import verify_places
 from rom_builder.formats.ota_signature import digests_of, signed_digest, signed_size
 from rom_builder.formats.ota_verify import verify_ota_signature
 from rom_builder.formats.payload import OperationStore
@@ -26,7 +27,6 @@ from rom_builder.formats.source import FileSource
 from rom_builder.formats.x509 import parse_certificate
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, refuse_public_key, spki_sha256
-from rom_builder.packing.ab_pack import verify_places
 from rom_builder.packing.bases import Base, base_of
 from rom_builder.packing.file_pack import missing_sources
 from rom_builder.packing.update_certificates import dangers, plan_certificates

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate, VerifiedBoot
+from rom_builder.formats.ab_metadata import MAX_METADATA_SIZE
 from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
 from rom_builder.formats.otacert import parse_certificates
 from rom_builder.formats.payload import Payload, problems, verify_metadata_signature
@@ -27,7 +28,6 @@ from rom_builder.rom import Rom
 from rom_builder.rom.completeness import missing_parts
 from rom_builder.rom.containers import Partition
 
-MAX_METADATA_SIZE = 1 << 20
 MAX_PROBLEMS = 20
 """Complaints about one payload that are listed."""
 BUILD = {

@@ -13,11 +13,11 @@ from rom_builder.check import check_rom
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
 from rom_builder.findings import Report
+from rom_builder.formats.ab_metadata import verify_places
 from rom_builder.formats.ota_signature import signed_size
 from rom_builder.formats.source import FileSource
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import refuse_public_key
-from rom_builder.packing.ab_pack import verify_places
 from rom_builder.packing.bases import Base, base_of
 from rom_builder.packing.image_base import is_image_base
 from rom_builder.packing.update_certificates import plan_certificates

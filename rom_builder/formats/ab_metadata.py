@@ -26,9 +26,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rom_builder.errors import ImageError
-from rom_builder.formats.ota_metadata import METADATA_NAME, encode_ota_metadata
+from rom_builder.formats.ota_metadata import METADATA_NAME, encode_ota_metadata, parse_ota_metadata
 from rom_builder.formats.protobuf import Kind, Message, proto, repeated
-from rom_builder.formats.zip_directory import LOCAL_HEADER, U32_MAX
+from rom_builder.formats.zip import ZipArchive
+from rom_builder.formats.zip_directory import LOCAL_HEADER, STORED, U32_MAX
 
 METADATA_PROTO_NAME = "META-INF/com/android/metadata.pb"
 PAYLOAD_NAME = "payload.bin"
@@ -38,6 +39,9 @@ OPTIONAL_ENTRIES = ("apex_info.pb", CARE_MAP_NAME, "care_map.txt", "compatibilit
 
 PROPERTY_FILES = "ota-property-files"
 STREAMING_PROPERTY_FILES = "ota-streaming-property-files"
+
+MAX_METADATA_SIZE = 1 << 20
+"""Most bytes read of metadata or of a care map."""
 
 _PAYLOAD_METADATA = "payload_metadata.bin"
 _OWN_ENTRIES = (METADATA_NAME, METADATA_PROTO_NAME)
@@ -207,6 +211,39 @@ def verify_property_files(text: str, entries: Mapping[str, Place], package_size:
             raise ImageError(f"property file: {name} is not where it says", offset=place.offset)
     if PAYLOAD_NAME in entries and PAYLOAD_NAME not in found:
         raise ImageError(f"property file: {PAYLOAD_NAME} is missing")
+
+
+def read_metadata(archive: ZipArchive) -> tuple[OtaMetadata | None, dict[str, str]]:
+    """Return both forms of a package's metadata: protobuf, None if it has only the other, and text.
+
+    Raises:
+        ImageError: There is no text form, or one is damaged.
+    """
+    entry = archive.entries.get(METADATA_NAME)
+    if entry is None:
+        raise ImageError("is missing", path=METADATA_NAME)
+    text = parse_ota_metadata(archive.read(entry, MAX_METADATA_SIZE))
+    proto = archive.entries.get(METADATA_PROTO_NAME)
+    if proto is None:
+        return None, text
+    return OtaMetadata.parse(archive.read(proto, MAX_METADATA_SIZE)), text
+
+
+def verify_places(archive: ZipArchive, package_size: int) -> None:
+    """Compare the property files of a finished package with where its entries are.
+
+    Raises:
+        ImageError: A place is wrong.
+    """
+    _, text = read_metadata(archive)
+    places = {
+        name: Place(archive.data_offset(entry), entry.size)
+        for name, entry in archive.entries.items()
+        if entry.method == STORED
+    }
+    for key, value in text.items():
+        if key.endswith("property-files"):
+            verify_property_files(value, places, package_size)
 
 
 def metadata_files(

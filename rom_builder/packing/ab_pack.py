@@ -10,18 +10,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rom_builder.errors import BuildRefused, ImageError
 from rom_builder.formats.ab_metadata import (
     CARE_MAP_NAME,
+    MAX_METADATA_SIZE,
     METADATA_PROTO_NAME,
     PAYLOAD_NAME,
     PAYLOAD_PROPERTIES_NAME,
     CareMap,
-    OtaMetadata,
-    Place,
     metadata_files,
-    verify_property_files,
+    read_metadata,
     with_data_blocks,
 )
 from rom_builder.formats.avb_descriptors import HashtreeDescriptor
-from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
+from rom_builder.formats.ota_metadata import METADATA_NAME
 from rom_builder.formats.payload.properties import PayloadProperties, parse_payload_properties
 from rom_builder.formats.payload.writer import PayloadWriter
 from rom_builder.formats.zip import ZipArchive
@@ -36,7 +35,6 @@ from rom_builder.rom import Rom
 from rom_builder.rom.containers import Partition
 from rom_builder.signers.keyring import Keyring
 
-MAX_METADATA_SIZE = 1 << 20
 CARE_MAP_BLOCK = 4096
 
 
@@ -114,7 +112,7 @@ def write_entries(
         else (name, archive.entries[name].size)
         for name in stored
     ]
-    proto, text = base_metadata(archive)
+    proto, text = read_metadata(archive)
     payload_metadata_size = payload.metadata_size + payload.metadata_signature_size
     writer = ZipWriter(file)
     for name, data in metadata_files(proto, text, sizes, payload_metadata_size).items():
@@ -178,36 +176,3 @@ def base_properties(archive: ZipArchive) -> PayloadProperties:
     """
     entry = archive.entries[PAYLOAD_PROPERTIES_NAME]
     return parse_payload_properties(archive.read(entry, MAX_METADATA_SIZE))
-
-
-def base_metadata(archive: ZipArchive) -> tuple[OtaMetadata | None, dict[str, str]]:
-    """Return both forms of the base's metadata; the text form without what the other gives.
-
-    Raises:
-        ImageError: There is no text form, or one is damaged.
-    """
-    entry = archive.entries.get(METADATA_NAME)
-    if entry is None:
-        raise ImageError("is missing", path=METADATA_NAME)
-    text = parse_ota_metadata(archive.read(entry, MAX_METADATA_SIZE))
-    proto = archive.entries.get(METADATA_PROTO_NAME)
-    if proto is None:
-        return None, text
-    return OtaMetadata.parse(archive.read(proto, MAX_METADATA_SIZE)), text
-
-
-def verify_places(archive: ZipArchive, package_size: int) -> None:
-    """Compare the property files of a finished package with where its entries are.
-
-    Raises:
-        ImageError: A place is wrong.
-    """
-    _, text = base_metadata(archive)
-    places = {
-        name: Place(archive.data_offset(entry), entry.size)
-        for name, entry in archive.entries.items()
-        if entry.method == STORED
-    }
-    for key, value in text.items():
-        if key.endswith("property-files"):
-            verify_property_files(value, places, package_size)

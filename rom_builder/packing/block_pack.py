@@ -9,7 +9,12 @@ from typing import BinaryIO
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rom_builder.errors import BuildRefused, ImageError
-from rom_builder.formats.ab_metadata import METADATA_PROTO_NAME, DeviceState, OtaMetadata
+from rom_builder.formats.ab_metadata import (
+    MAX_METADATA_SIZE,
+    METADATA_PROTO_NAME,
+    DeviceState,
+    OtaMetadata,
+)
 from rom_builder.formats.ext4 import Ext4
 from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
 from rom_builder.formats.source import Source
@@ -36,7 +41,6 @@ from rom_builder.signers.keyring import Keyring
 LIST = ".transfer.list"
 VERITY_MAGICS = {b"\x01\xb0\x01\xb0": "in force", b"VOFF": "switched off"}
 """First bytes of a dm-verity 1.0 metadata block (AOSP ``system/extras/verity/verity_metadata.py``)."""
-MAX_METADATA_SIZE = 1 << 20
 _BLOCK = 4096
 
 Data = bytes | Source | Iterable[bytes]

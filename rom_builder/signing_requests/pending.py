@@ -28,11 +28,11 @@ from rom_builder.formats.source import FileSource, Pieces, Slice, Source
 from rom_builder.formats.transfer_list import BLOCK_SIZE, MAX_LIST_SIZE, parse_transfer_list
 from rom_builder.formats.transfer_list_writer import compress_brotli
 from rom_builder.formats.vbmeta import Vbmeta
+from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.packing import ab_pack, block_pack
-from rom_builder.packing.ab_pack import MAX_METADATA_SIZE
 from rom_builder.packing.block_script import block_updates, with_digests
 from rom_builder.packing.partitions import EditedPartitions, avb_key, copied
 from rom_builder.readers.signatures import OTACERT
@@ -189,7 +189,7 @@ def refuse_other_certificate(archive: ZipArchive, keys: Keyring) -> None:
         SigningError: It does.
     """
     entry = archive.entries.get(OTACERT)
-    held = parse_certificates(archive.read(entry, MAX_METADATA_SIZE)) if entry else []
+    held = parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)) if entry else []
     if held != [keys.ota.certificate]:
         raise SigningError(
             f"{OTACERT} of the package is not the certificate of the role ota",

@@ -8,6 +8,7 @@ from rom_builder.errors import ImageError
 from rom_builder.formats.ab_metadata import (
     CARE_MAP_NAME,
     LEGACY_KEYS,
+    MAX_METADATA_SIZE,
     METADATA_PROTO_NAME,
     PAYLOAD_NAME,
     PAYLOAD_PROPERTIES_NAME,
@@ -16,20 +17,20 @@ from rom_builder.formats.ab_metadata import (
     care_ranges,
     legacy_metadata,
     parse_property_files,
+    read_metadata,
+    verify_places,
 )
 from rom_builder.formats.avb_descriptors import HashDescriptor, HashtreeDescriptor
 from rom_builder.formats.ota_metadata import METADATA_NAME
 from rom_builder.formats.payload import Payload
 from rom_builder.formats.payload.properties import MAX_SIZE, parse_payload_properties
 from rom_builder.formats.zip import ZipArchive
-from rom_builder.packing.ab_pack import base_metadata, verify_places
 from rom_builder.verification.checks import Check, tried
 
 UPDATE_BINARY = "META-INF/com/google/android/update-binary"
 
 _AB = 1
 _BLOCK = 4096
-_MAX_CARE_MAP = 1 << 20
 
 
 def check_care_map(
@@ -43,7 +44,7 @@ def check_care_map(
         ImageError: The care map is damaged, or names others.
     """
     entry = archive.entries[CARE_MAP_NAME]
-    care_map = CareMap.parse(archive.read(entry, _MAX_CARE_MAP))
+    care_map = CareMap.parse(archive.read(entry, MAX_METADATA_SIZE))
     seen: set[str] = set()
     for item in care_map.partitions:
         name = item.name or ""
@@ -77,13 +78,13 @@ def verify_metadata(archive: ZipArchive, package_size: int) -> Iterator[Check]:
 def is_retrofit(archive: ZipArchive) -> bool:
     """Return whether a package says that it splits super among the partitions of an older device."""
     try:
-        return base_metadata(archive)[1].get("ota-retrofit-dynamic-partitions") == "yes"
+        return read_metadata(archive)[1].get("ota-retrofit-dynamic-partitions") == "yes"
     except ImageError:
         return False
 
 
 def _check_other_kind(archive: ZipArchive) -> str:
-    proto, text = base_metadata(archive)
+    proto, text = read_metadata(archive)
     if text.get("ota-type") == "AB" or (proto is not None and proto.type == _AB):
         raise ImageError(f"it says A/B, and there is no {PAYLOAD_NAME}")
     return ""
@@ -92,7 +93,7 @@ def _check_other_kind(archive: ZipArchive) -> str:
 def _check_metadata(archive: ZipArchive, package_size: int) -> str:
     """Compare both forms of the metadata, and both with the package and its payload."""
     verify_places(archive, package_size)
-    proto, text = base_metadata(archive)
+    proto, text = read_metadata(archive)
     if proto is not None:
         said = legacy_metadata(proto)
         for key in sorted({*said, *(text.keys() & LEGACY_KEYS)}):
