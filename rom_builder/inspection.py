@@ -12,14 +12,13 @@ from rom_builder.errors import ImageError
 from rom_builder.facts import SigningCertificate, VerifiedBoot
 from rom_builder.formats.ab_metadata import MAX_METADATA_SIZE
 from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
-from rom_builder.formats.otacert import parse_certificates
+from rom_builder.formats.otacert import OTACERT, parse_certificates
 from rom_builder.formats.payload import Payload, problems, verify_metadata_signature
 from rom_builder.formats.tree import Unread
 from rom_builder.formats.x509 import parse_otacerts
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.readers.signatures import (
     MAX_CERTIFICATES_SIZE,
-    OTACERT,
     OTACERTS,
     read_update_certificates,
 )

@@ -19,6 +19,7 @@ from rom_builder.errors import BuildRefused, ImageError, SigningError
 from rom_builder.findings import Verdict
 from rom_builder.formats.ext4 import open_ext4
 from rom_builder.formats.ota_verify import verify_ota_signature
+from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.source import BytesSource, FileSource
 from rom_builder.formats.transfer_list import BLOCK_SIZE, open_transfer, parse_transfer_list
 from rom_builder.formats.tree import NodeKind
@@ -30,7 +31,6 @@ from rom_builder.mechanisms import binding_models
 from rom_builder.packing.block_script import with_digests
 from rom_builder.plan import plan, read_brought
 from rom_builder.policy.load import load_policies
-from rom_builder.readers.signatures import OTACERT
 from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from tests.ab_package import sealed

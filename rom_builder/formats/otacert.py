@@ -1,4 +1,4 @@
-"""Otacerts: the certificates whose keys a device's recovery lets sign packages.
+"""Otacerts: the certificates whose keys a device's recovery lets sign packages, and a package's own.
 
 They lie in ``/system/etc/security/otacerts.zip`` and in the recovery ramdisk, as entries ending in
 ``x509.pem``. Source: ``LoadCertificateFromBuffer``, ``CheckRSAKey`` and ``CheckECKey`` in AOSP
@@ -16,6 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from rom_builder.errors import ImageError
+from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
+from rom_builder.formats.zip import ZipArchive
+
+OTACERT = "META-INF/com/android/otacert"
+"""The entry of an OTA package that holds its signer's certificate."""
 
 RecoveryDigest = Literal["sha1", "sha256"]
 
@@ -95,3 +100,13 @@ def parse_certificates(data: bytes) -> list[x509.Certificate]:
             return [x509.load_der_x509_certificate(data)]
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise ImageError("not an X.509 certificate in PEM or DER") from error
+
+
+def read_otacert(archive: ZipArchive) -> list[x509.Certificate]:
+    """Return the certificates that a package says it is signed with; none if it does not say.
+
+    Raises:
+        ImageError: They are damaged.
+    """
+    entry = archive.entries.get(OTACERT)
+    return parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)) if entry else []

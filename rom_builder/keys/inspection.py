@@ -17,15 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 from rom_builder.errors import ImageError, SigningError
 from rom_builder.formats.cms import parse_cms
 from rom_builder.formats.ota_signature import parse_ota_signature
-from rom_builder.formats.otacert import parse_certificates
+from rom_builder.formats.otacert import OTACERT, parse_certificates, read_otacert
 from rom_builder.formats.source import FileSource, Source
 from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import KeyFacts, certificate_facts, key_facts
 from rom_builder.keys.files import PassphraseSource, read_key_file
-
-OTACERT = "META-INF/com/android/otacert"
-"""The entry of an OTA package that holds its signer's certificate."""
 
 _JAR_SIGNATURES = (".RSA", ".DSA", ".EC")
 
@@ -60,11 +57,8 @@ def inspect_file(path: Path, passphrase: PassphraseSource | None = None) -> list
 
 def _inspect_zip(source: Source) -> Iterator[KeyFacts]:
     archive = ZipArchive(source, lenient=True)
-    if OTACERT in archive.entries:
-        for certificate in parse_certificates(
-            archive.read(archive.entries[OTACERT], MAX_CERTIFICATE_SIZE)
-        ):
-            yield certificate_facts(certificate, OTACERT)
+    for certificate in read_otacert(archive):
+        yield certificate_facts(certificate, OTACERT)
     signature = parse_ota_signature(source)
     if signature is not None:
         for der in parse_cms(signature.cms).certificates:

@@ -21,6 +21,7 @@ from rom_builder.formats.ab_metadata import (
 )
 from rom_builder.formats.avb_descriptors import HashtreeDescriptor
 from rom_builder.formats.ota_metadata import METADATA_NAME
+from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.payload.properties import PayloadProperties, parse_payload_properties
 from rom_builder.formats.payload.writer import PayloadWriter
 from rom_builder.formats.zip import ZipArchive
@@ -30,7 +31,6 @@ from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.packing.file_pack import JAR_SIGNATURE
 from rom_builder.packing.partitions import EditedPartitions, edit_partitions
 from rom_builder.plan import Plan
-from rom_builder.readers.signatures import OTACERT
 from rom_builder.rom import Rom
 from rom_builder.rom.containers import Partition
 from rom_builder.signers.keyring import Keyring

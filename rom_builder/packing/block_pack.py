@@ -17,6 +17,7 @@ from rom_builder.formats.ab_metadata import (
 )
 from rom_builder.formats.ext4 import Ext4
 from rom_builder.formats.ota_metadata import METADATA_NAME, parse_ota_metadata
+from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.source import Source
 from rom_builder.formats.transfer_list import MAX_LIST_SIZE, parse_transfer_list
 from rom_builder.formats.transfer_list_writer import compress_brotli, write_transfer
@@ -33,7 +34,6 @@ from rom_builder.packing.partitions import (
     edit_partitions,
 )
 from rom_builder.plan import Plan
-from rom_builder.readers.signatures import OTACERT
 from rom_builder.rom import SCRIPT, Rom
 from rom_builder.rom.containers import Partition
 from rom_builder.signers.keyring import Keyring

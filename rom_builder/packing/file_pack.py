@@ -16,6 +16,7 @@ from rom_builder.formats.ota_metadata import (
     metadata_for,
     parse_ota_metadata,
 )
+from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.tree import NodeKind
 from rom_builder.formats.updater_script_files import NewFile, with_files
 from rom_builder.formats.zip import ZipArchive
@@ -24,7 +25,6 @@ from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packing.ramdisks import edited_boot_image, edits_by_image
 from rom_builder.plan import Plan
-from rom_builder.readers.signatures import OTACERT
 from rom_builder.rom import SCRIPT, Rom
 
 JAR_SIGNATURE = re.compile(r"META-INF/(MANIFEST\.MF|[^/]+\.(SF|RSA|DSA|EC))", re.IGNORECASE)

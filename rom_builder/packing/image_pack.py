@@ -20,6 +20,7 @@ from rom_builder.formats.ab_metadata import (
 )
 from rom_builder.formats.avb_descriptors import HashtreeDescriptor
 from rom_builder.formats.build_state import device_state
+from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.payload.container import DEFAULT_BLOCK_SIZE
 from rom_builder.formats.payload.manifest import ApexMetadata, Manifest, PartitionUpdate
 from rom_builder.formats.payload.properties import PayloadProperties
@@ -31,7 +32,6 @@ from rom_builder.mechanisms.system_property import read_platform
 from rom_builder.packing.image_base import APEX_INFO_NAME, ImageBase, read_image_base
 from rom_builder.packing.partitions import EditedPartitions, edit_partitions, verify_described
 from rom_builder.plan import Plan
-from rom_builder.readers.signatures import OTACERT
 from rom_builder.rom import Rom
 from rom_builder.rom.containers import Partition
 from rom_builder.signers.keyring import Keyring

@@ -20,12 +20,12 @@ from rom_builder.formats.apk_signature import (
     read_signers,
     verify_apk,
 )
+from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.x509 import Certificate, parse_certificate, parse_otacerts
 from rom_builder.keys import publicly_known
 from rom_builder.readers.packages import COMPRESSED, Apk, apps, described_before, open_app
 from rom_builder.rom import Rom, RomFile
 
-OTACERT = "META-INF/com/android/otacert"
 OTACERTS = "/system/etc/security/otacerts.zip"
 MAX_CERTIFICATES_SIZE = 4 << 20
 SHIM_MODULE = "com.android.apex.cts.shim"

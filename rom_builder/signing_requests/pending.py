@@ -20,7 +20,7 @@ from rom_builder.formats.avb_key import SIZES, Algorithm
 from rom_builder.formats.avb_seal import with_vbmeta
 from rom_builder.formats.avb_signing import sign_vbmeta
 from rom_builder.formats.ota_signature import parse_ota_signature, signed_digest, signed_size
-from rom_builder.formats.otacert import parse_certificates
+from rom_builder.formats.otacert import OTACERT, read_otacert
 from rom_builder.formats.payload import Payload
 from rom_builder.formats.payload.manifest import Signatures
 from rom_builder.formats.payload.writer import PayloadWriter
@@ -28,14 +28,12 @@ from rom_builder.formats.source import FileSource, Pieces, Slice, Source
 from rom_builder.formats.transfer_list import BLOCK_SIZE, MAX_LIST_SIZE, parse_transfer_list
 from rom_builder.formats.transfer_list_writer import compress_brotli
 from rom_builder.formats.vbmeta import Vbmeta
-from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.packing import ab_pack, block_pack
 from rom_builder.packing.block_script import block_updates, with_digests
 from rom_builder.packing.partitions import EditedPartitions, avb_key, copied
-from rom_builder.readers.signatures import OTACERT
 from rom_builder.rom import SCRIPT, Rom
 from rom_builder.rom.containers import Partition
 from rom_builder.signers.keyring import Keyring
@@ -188,9 +186,7 @@ def refuse_other_certificate(archive: ZipArchive, keys: Keyring) -> None:
     Raises:
         SigningError: It does.
     """
-    entry = archive.entries.get(OTACERT)
-    held = parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)) if entry else []
-    if held != [keys.ota.certificate]:
+    if read_otacert(archive) != [keys.ota.certificate]:
         raise SigningError(
             f"{OTACERT} of the package is not the certificate of the role ota",
             hint="the package was made for another key; see the request",

@@ -13,12 +13,10 @@ from rom_builder.formats.ab_metadata import PAYLOAD_NAME
 from rom_builder.formats.cms import parse_cms
 from rom_builder.formats.ota_signature import PackageDigests, digests_of, parse_ota_signature
 from rom_builder.formats.ota_verify import OtaVerification, verify_ota_signature
-from rom_builder.formats.otacert import parse_certificates
+from rom_builder.formats.otacert import OTACERT, parse_certificates, read_otacert
 from rom_builder.formats.source import Source
-from rom_builder.formats.x509 import MAX_CERTIFICATE_SIZE
 from rom_builder.formats.zip import ZipArchive
 from rom_builder.keys import publicly_known, spki_sha256
-from rom_builder.keys.inspection import OTACERT
 from rom_builder.verification.archive import check_end, check_entries, check_otacert
 from rom_builder.verification.checks import (
     Check,
@@ -81,7 +79,7 @@ def verify_package(
         archive = ZipArchive(source)
         if ends.ok:
             ends = tried("archive", lambda: check_entries(archive, source))
-        otacert = _otacert(archive)
+        otacert = read_otacert(archive)
         asked = Asked(
             [*keys_of([*(certificates or otacert)]), *payload_keys],
             avb_keys,
@@ -146,14 +144,9 @@ def embedded_certificates(source: Source) -> list[x509.Certificate]:
     signature = parse_ota_signature(source)
     if signature is None:
         return []
-    return _otacert(ZipArchive(source)) or [
+    return read_otacert(ZipArchive(source)) or [
         found for der in parse_cms(signature.cms).certificates for found in parse_certificates(der)
     ]
-
-
-def _otacert(archive: ZipArchive) -> list[x509.Certificate]:
-    entry = archive.entries.get(OTACERT)
-    return parse_certificates(archive.read(entry, MAX_CERTIFICATE_SIZE)) if entry else []
 
 
 def _verify_otacert(
