@@ -38,6 +38,7 @@ from rom_builder.formats.hashtree import BLOCK_SIZE, build_hashtree
 from rom_builder.formats.source import BytesSource, Pieces, Slice, Source
 from rom_builder.formats.vbmeta import (
     FOOTER_SIZE,
+    TOP,
     Footer,
     Vbmeta,
     read_footer,
@@ -71,7 +72,7 @@ def seal(
     changed: Mapping[str, Source],
     keys: Mapping[str, AvbKey],
     *,
-    top: str = "vbmeta",
+    top: str = TOP,
     growing: Collection[str] = (),
     rollback_indexes: Mapping[str, int] | None = None,
     allow_flags: bool = False,

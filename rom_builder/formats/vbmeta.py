@@ -48,6 +48,8 @@ from rom_builder.formats.source import Source
 MAGIC = b"AVB0"
 FOOTER_MAGIC = b"AVBf"
 FOOTER_SIZE = 64
+TOP = "vbmeta"
+"""The partition whose vbmeta image the bootloader starts from."""
 MAX_VBMETA_SIZE = 1 << 16
 """Most bytes of a vbmeta image, 64 KiB: libavb reads no more."""
 

@@ -21,14 +21,13 @@ from rom_builder.formats.otacert import OTACERT
 from rom_builder.formats.source import Source
 from rom_builder.formats.transfer_list import MAX_LIST_SIZE, parse_transfer_list
 from rom_builder.formats.transfer_list_writer import compress_brotli, write_transfer
-from rom_builder.formats.vbmeta import read_footer
+from rom_builder.formats.vbmeta import TOP, read_footer
 from rom_builder.formats.zip_directory import STORED
 from rom_builder.formats.zip_tree import ZipTree
 from rom_builder.formats.zip_writer import ZipWriter
 from rom_builder.packing.block_script import BlockUpdate, block_updates, with_digests
 from rom_builder.packing.file_pack import JAR_SIGNATURE, copy, edited_metadata, entry_names
 from rom_builder.packing.partitions import (
-    TOP,
     EditedPartitions,
     changes_by_partition,
     edit_partitions,

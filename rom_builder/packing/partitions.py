@@ -21,14 +21,12 @@ from rom_builder.formats.avb_signing import AvbKey
 from rom_builder.formats.avb_verify import verify_image
 from rom_builder.formats.image_edit import FileChange, ImagePlan
 from rom_builder.formats.source import Pieces, Slice, Source, spooled
-from rom_builder.formats.vbmeta import Vbmeta, read_footer, read_vbmeta
+from rom_builder.formats.vbmeta import TOP, Vbmeta, read_footer, read_vbmeta
 from rom_builder.packing.ramdisks import edited_boot_image, edits_by_image
 from rom_builder.rom import Mount, Rom
 from rom_builder.rom.containers import Partition
 from rom_builder.signers.signer import AvbSigners, CheckedSigner
 
-TOP = "vbmeta"
-"""The partition whose vbmeta image the bootloader starts from."""
 Editor = Callable[..., ImagePlan]
 """``plan_edits`` of a file system."""
 EDITORS: dict[str, Editor] = {

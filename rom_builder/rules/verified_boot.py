@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from rom_builder.facts import Facts, VerifiedBoot
 from rom_builder.findings import Evidence, Finding, Location, Severity, Status, Strength
+from rom_builder.formats.vbmeta import TOP
 from rom_builder.rules.readings import counted
 from rom_builder.rules.rule import Case, rule
 
-TOP = "vbmeta"
 CRITICAL = (
     "boot", "init_boot", "vendor_boot", "vendor_kernel_boot", "recovery",
     "system", "system_ext", "product", "vendor", "odm",

@@ -20,14 +20,11 @@ from rom_builder.formats.avb_descriptors import (
 from rom_builder.formats.avb_key import SIZES, Algorithm, parse_rsa_key
 from rom_builder.formats.payload import OperationType, Payload
 from rom_builder.formats.source import Source
-from rom_builder.formats.vbmeta import Vbmeta, detect_vbmeta, read_footer, read_vbmeta
+from rom_builder.formats.vbmeta import TOP, Vbmeta, detect_vbmeta, read_footer, read_vbmeta
 from rom_builder.keys import key_facts, spki_sha256
 from rom_builder.readers.verified_boot import known_as, sha1_of, signature_of
 from rom_builder.rules.verified_boot import CRITICAL
 from rom_builder.verification.checks import Check, Digest, SignedBy
-
-TOP = "vbmeta"
-"""The partition whose vbmeta image the bootloader starts from."""
 
 _FULL = (
     OperationType.REPLACE,
