@@ -16,6 +16,7 @@ from rom_builder.packing.block_pack import is_block_based, refuse_unsuitable, wr
 from rom_builder.packing.file_pack import write_package
 from rom_builder.packing.image_base import is_image_base, read_image_base
 from rom_builder.packing.image_pack import write_image_package
+from rom_builder.packing.partitions import refuse_unread
 from rom_builder.plan import Plan
 from rom_builder.rom import Rom
 from rom_builder.signers.keyring import Keyring
@@ -67,17 +68,6 @@ def base_of(rom: Rom) -> Base:
     raise BuildRefused(
         f"{rom.path}: is a {rom.kind}, which no package can be built from", hint=WHAT_BUILDS
     )
-
-
-def refuse_unread(rom: Rom) -> None:
-    """Refuse a base of which a part cannot be read: its package could never be judged compliant.
-
-    Raises:
-        BuildRefused: There is such a part.
-    """
-    for part in rom.unread:
-        hint = "give the full package of the same build" if "incremental" in part.reason else None
-        raise BuildRefused(f"{part.path}: {part.reason}: the base cannot be edited", hint=hint)
 
 
 def refuse_other_packing(rom: Rom) -> None:

@@ -31,6 +31,7 @@ from rom_builder.packing.partitions import (
     EditedPartitions,
     changes_by_partition,
     edit_partitions,
+    refuse_unread,
 )
 from rom_builder.plan import Plan
 from rom_builder.rom import SCRIPT, Rom
@@ -59,9 +60,7 @@ def refuse_unsuitable(rom: Rom) -> None:
     """
     if rom.script is None:
         raise BuildRefused(f"{rom.path}: no {SCRIPT}: this base cannot be installed by recovery")
-    for part in rom.unread:
-        hint = "give the full package of the same build" if "incremental" in part.reason else None
-        raise BuildRefused(f"{part.path}: {part.reason}: the base cannot be edited", hint=hint)
+    refuse_unread(rom)
 
 
 def write_block_package(rom: Rom, plan: Plan, keys: Keyring, file: BinaryIO) -> None:

@@ -171,6 +171,17 @@ def verify_described(base: Mapping[str, Partition], images: Mapping[str, Source]
                     ) from error
 
 
+def refuse_unread(rom: Rom) -> None:
+    """Refuse a base of which a part cannot be read: its package could never be judged compliant.
+
+    Raises:
+        BuildRefused: There is such a part.
+    """
+    for part in rom.unread:
+        hint = "give the full package of the same build" if "incremental" in part.reason else None
+        raise BuildRefused(f"{part.path}: {part.reason}: the base cannot be edited", hint=hint)
+
+
 def refuse_remains(image: str, planned: ImagePlan) -> None:
     """Refuse an edit after which something that was to be wiped stays in an image.
 
