@@ -1,4 +1,4 @@
-"""What CI systems are given: the GitHub action, the GitLab components and the hooks of pre-commit.
+"""What CI systems are given: the GitHub action, the GitLab components and the recipes of the page.
 
 Their servers are not here. Shapes are held to the schemas that check-jsonschema carries, and the scripts
 are run as the servers would, with the variables that they set.
@@ -7,15 +7,13 @@ are run as the servers would, with the variables that they set.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +22,22 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
 
+from tests.ci_systems import (
+    ACTION,
+    HOOKS,
+    ROOT,
+    component,
+    environment,
+    run_action,
+    run_job,
+    run_step,
+    step_of,
+)
 from tests.file_based import FIXED_APP, write_package
 from tests.test_docs import parse
 
-ROOT = Path(__file__).resolve().parent.parent
-ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 COMPONENTS = ("check", "build")
-HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
 PAGE = ROOT / "docs" / "ci.md"
-BASH = ("bash", "--noprofile", "--norc", "-eo", "pipefail")
-"""How GitHub starts the script of a step with ``shell: bash``."""
 PROP = "ro.build.version.sdk=34\nro.debuggable={}\n"
 POLICY = """\
 schema: rom-builder/policy/v1
@@ -59,82 +63,7 @@ def workspace(tmp_path: Path) -> Path:
     return folder
 
 
-def environment(**more: object) -> dict[str, str]:
-    """The variables of a fresh job, with the programs of this environment on the path."""
-    kept = {
-        name: os.environ[name] for name in ("HOME", "XDG_DATA_HOME", "LANG") if name in os.environ
-    }
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return kept | {"PATH": path, "CI": "true"} | {name: str(value) for name, value in more.items()}
-
-
 # GitHub
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run of the action left."""
-
-    code: int
-    output: str
-    summary: str
-    outputs: Mapping[str, str] = field(default_factory=dict)
-
-
-def step_of(name: str) -> dict[str, Any]:
-    return next(step for step in ACTION["runs"]["steps"] if step["name"] == name)
-
-
-def run_step(
-    step: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    workspace: Path,
-    temporary: Path,
-    **more: str,
-) -> Run:
-    """Run a step of the action as the runner does, in a checkout."""
-    assert inputs.keys() <= ACTION["inputs"].keys()
-    values = {
-        name: inputs.get(name, said.get("default", "")) for name, said in ACTION["inputs"].items()
-    }
-    given = {
-        name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda match: values[match[1]], text)
-        for name, text in step["env"].items()
-    }
-    temporary.mkdir(exist_ok=True)
-    summary, outputs, script = (temporary / name for name in ("summary.md", "outputs", "step.sh"))
-    summary.touch()
-    outputs.touch()
-    script.write_text(step["run"])
-    done = subprocess.run(
-        [*BASH, script],
-        cwd=workspace,
-        env=environment(
-            GITHUB_ACTIONS="true",
-            GITHUB_ACTION_PATH=ROOT,
-            GITHUB_WORKSPACE=workspace,
-            GITHUB_STEP_SUMMARY=summary,
-            GITHUB_OUTPUT=outputs,
-            RUNNER_TEMP=temporary,
-            **given,
-            **more,
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    written = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
-    return Run(done.returncode, done.stdout, summary.read_text(), written)
-
-
-def run_action(workspace: Path, **inputs: str) -> Run:
-    """Run the action's second step; this environment stands for the one that the first step makes."""
-    temporary = workspace.parent / "runner"
-    temporary.mkdir(exist_ok=True)
-    if not (temporary / "rom-builder").exists():
-        (temporary / "rom-builder").symlink_to(sys.prefix)
-    given = {name.replace("_", "-"): value for name, value in inputs.items()}
-    return run_step(step_of("Check or build"), given, workspace, temporary)
 
 
 def test_the_action_has_the_shape_that_github_demands() -> None:
@@ -283,47 +212,6 @@ def test_shellcheck_finds_no_fault_in_our_scripts(tmp_path: Path) -> None:
 # GitLab
 
 
-def component(name: str, **inputs: str) -> dict[str, Any]:
-    """Return the jobs of a component as GitLab puts the inputs in, which it does before anything runs."""
-    text = (ROOT / "templates" / f"{name}.yml").read_text()
-    spec, jobs = yaml.safe_load_all(text)
-    said = spec["spec"]["inputs"]
-    assert inputs.keys() <= said.keys()
-    values = {key: inputs.get(key, options.get("default")) for key, options in said.items()}
-    assert None not in values.values(), "an input without a value"
-    for key, options in said.items():
-        assert values[key] in options.get("options", [values[key]])
-        assert re.search(options.get("regex", ""), values[key])
-    filled = put_in(jobs, values)
-    assert isinstance(filled, dict)
-    return filled
-
-
-def put_in(value: object, values: Mapping[str, str]) -> object:
-    if isinstance(value, str):
-        return re.sub(r"\$\[\[ inputs\.(\w+) \]\]", lambda match: values[match[1]], value)
-    if isinstance(value, list):
-        return [put_in(inner, values) for inner in value]
-    if isinstance(value, dict):
-        return {put_in(key, values): put_in(inner, values) for key, inner in value.items()}
-    return value
-
-
-def run_job(job: Mapping[str, Any], workspace: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script of a job as GitLab's runner does; pip finds rom-builder installed."""
-    (workspace / "script.sh").write_text("\n".join(job["script"]))
-    return subprocess.run(
-        [*BASH, "script.sh"],
-        cwd=workspace,
-        env=environment(
-            GITLAB_CI="true", CI_PROJECT_DIR=workspace, PIP_NO_INDEX="1", **job["variables"]
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_components_have_the_shape_that_gitlab_demands(name: str) -> None:
     text = (ROOT / "templates" / f"{name}.yml").read_text()
@@ -364,83 +252,6 @@ def test_the_component_build_tries_the_keys_and_builds(workspace: Path) -> None:
     assert "ota: ready" in done.stdout
     assert "<testcase" in (workspace / job["artifacts"]["reports"]["junit"]).read_text()
     assert (workspace / "rom-build" / "ota.zip").exists()
-
-
-# pre-commit
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A repository with every kind of file, whose hooks are ours with the programs of this environment."""
-    folder = tmp_path / "repository"
-    shutil.copytree(ROOT / "examples" / "policy-tests", folder / "policies")
-    (folder / "waivers.yaml").write_text(
-        "schema: rom-builder/waivers/v1\nwaivers:\n  - rule: ROM202\n    reason: it moves to https soon\n"
-        "    expires: 2999-12-31\n    approved_by: privacy@example.com\n"
-    )
-    (folder / "rom-builder.yaml").write_text(
-        "schema: rom-builder/config/v1\npolicies: [policies/house.yaml]\n"
-    )
-    hooks = [{**hook, "language": "system"} for hook in HOOKS]
-    config = {"repos": [{"repo": "local", "hooks": hooks}]}
-    (folder / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    return folder
-
-
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-C", folder, *words], check=True, env=environment())
-
-
-def pre_commit(folder: Path, *hook: str) -> tuple[int, str]:
-    git(folder, "add", ".")
-    done = subprocess.run(
-        [sys.executable, "-m", "pre_commit", "run", *hook, "--all-files", "--color", "never"],
-        cwd=folder,
-        env=environment(PRE_COMMIT_HOME=folder.parent / "pre-commit"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, done.stdout
-
-
-def test_the_hooks_are_what_pre_commit_takes() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pre_commit",
-        "validate-manifest",
-        ROOT / ".pre-commit-hooks.yaml",
-    ]
-    subprocess.run(command, check=True, env=environment())
-
-
-def test_hooks_run_on_the_files_they_are_for_and_pass(repository: Path) -> None:
-    code, output = pre_commit(repository)
-    assert code == 0, output
-    assert "Skipped" not in output
-    assert output.count("Passed") == len(HOOKS)
-
-
-@pytest.mark.parametrize(
-    ("hook", "name", "old", "new", "said"),
-    [
-        ("policies", "policies/house.yaml", "title:", "titel:", "policies/house.yaml:3:1: unknown"),
-        ("policy-tests", "policies/builds.test.yaml", "debuggable=1", "debuggable=0", "FAIL"),
-        ("waivers", "waivers.yaml", "2999", "2001", "waivers.yaml:3:5: ROM202 ended on 2001-12-31"),
-        ("config", "rom-builder.yaml", "policies:", "polices:", "rom-builder.yaml:2:1: unknown"),
-    ],
-)
-def test_hooks_stop_each_kind_of_mistake(
-    repository: Path, hook: str, name: str, old: str, new: str, said: str
-) -> None:
-    path = repository / name
-    path.write_text(path.read_text().replace(old, new))
-    code, output = pre_commit(repository, hook)
-    assert code == 1
-    assert said in output
 
 
 # The page
