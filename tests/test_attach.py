@@ -16,7 +16,7 @@ from rom_builder.keys import known_keys
 from rom_builder.signing_requests.request import RequestedApp
 from tests.signing_material import key
 from tests.test_known_keys import certificate_of, public_keys
-from tests.test_two_step import BROUGHT, KEYS, OPT_IN, TODAY, build, file_based, write_profiles
+from tests.two_step import BROUGHT, KEYS, OPT_IN, TODAY, build, file_based, write_profiles
 
 SIGNED = ("ota",)
 
@@ -103,6 +103,36 @@ def test_a_certificate_of_an_unknown_curve_is_refused(
 def test_an_app_that_is_no_base64_is_refused(content: str) -> None:
     with pytest.raises(SigningError, match="its content is no base64"):
         _ = RequestedApp(path="/system/app/A.apk", content=content).data
+
+
+@pytest.mark.parametrize("fault", ["wrong", "missing", "surplus", "large"])
+def test_wrong_signatures_are_refused(
+    fault: str, unsigned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "signatures"
+    folder.mkdir()
+    signature = Path(shutil.copy(unsigned.with_name("ota.sig"), folder))
+    good = signature.read_bytes()
+    match fault:
+        case "wrong":
+            signature.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        case "missing":
+            signature.unlink()
+        case "surplus":
+            (folder / "other.sig").write_bytes(bytes(256))
+        case "large":
+            signature.write_bytes(bytes(5000))
+    message = {
+        "wrong": "no signature of the key",
+        "missing": "there is no signature",
+        "surplus": "other.sig: signs nothing that the request asks for",
+        "large": "no signature: it has 4097 bytes",
+    }[fault]
+    before = set(tmp_path.iterdir())
+    capsys.readouterr()
+    assert main(["sign", "attach", str(unsigned), str(folder), "-o", str(tmp_path / "o.zip")]) == 2
+    assert message in said(capsys)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_publicly_known_key_is_refused(

@@ -17,7 +17,7 @@ from rom_builder.rom.opening import open_rom
 from rom_builder.signers.profile import read_certificate
 from tests.file_based import write_package
 from tests.signing_material import certificate, key
-from tests.test_two_step import BROUGHT, OPT_IN, build, write_profiles
+from tests.two_step import BROUGHT, OPT_IN, build, write_profiles
 
 OLD, NEW = key("rsa-2048"), key("rsa-4096", 1)
 PARTNER = key("p256", 8)

@@ -18,7 +18,7 @@ from rom_builder.signers.log import SigningLog, read_log, verify_log
 from tests.file_based import write_package
 from tests.signing_material import key, signer
 from tests.test_proof import statements
-from tests.test_two_step import BROUGHT, KEYS, OPT_IN, build, write_profiles
+from tests.two_step import BROUGHT, KEYS, OPT_IN, build, write_profiles
 
 SIGNER = signer(key("p256"))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,54 +21,30 @@ from rom_builder.formats.avb_seal import with_vbmeta
 from rom_builder.formats.avb_signing import AvbKey, sign_vbmeta
 from rom_builder.formats.source import BytesSource
 from rom_builder.formats.vbmeta import read_vbmeta
-from rom_builder.keys import NewKey
-from rom_builder.keys.files import plain_key
 from rom_builder.signers.keyring import open_keyring
 from rom_builder.signers.signer import KeySigner
 from rom_builder.signing_requests.request import load_request
 from rom_builder.two_step import open_requested
 from tests.ab_package import SYSTEM, ab_package, images, sealed
-from tests.file_based import FIXED_APP, write_package
 from tests.formats.builders.device import SYSTEM_KEY
 from tests.roms import write_rom
 from tests.signing_material import key
-from tests.test_block_build import APP, Base
+from tests.test_block_build import Base
 from tests.test_image_bases import META, MODEM, zipped
 from tests.test_overlay_build import MESSAGING, PROFILE, SCRIPT, STRICT, policies_in
+from tests.two_step import (
+    BROUGHT,
+    KEYS,
+    OPT_IN,
+    POLICIES,
+    TODAY,
+    build,
+    file_based,
+    write_profiles,
+)
 
-TODAY = "1795348800"
 OLD = key("rsa-2048", 9)
-KEYS = {
-    "ota": key("rsa-2048"),
-    "payload": key("rsa-4096", 1),
-    "avb": key("rsa-4096", 2),
-    "avb.vbmeta_system": key("rsa-2048", 3),
-    "apk": key("rsa-2048", 4),
-}
 needs_erofs = pytest.mark.judge("mkfs.erofs")
-
-
-def write_profiles(folder: Path, keys: dict[str, NewKey], **more: object) -> Path:
-    """Write two profiles: one with keys, one for a machine that has none of them."""
-    roles: dict[str, dict[str, object]] = {}
-    for role, made in keys.items():
-        path = folder / "secret" / f"{role}.pem"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(plain_key(made.private_key))
-        path.chmod(0o600)
-        (folder / f"{role}.x509.pem").write_bytes(made.certificate.public_bytes(Encoding.PEM))
-        roles[role] = {"certificate": f"{role}.x509.pem", **more}
-    for name, place in (("with.yaml", "secret"), ("without.yaml", "not-here")):
-        data = {
-            "schema": "rom-builder/signing/v1",
-            "id": "t",
-            "title": "T",
-            "roles": {
-                role: {"signer": f"file:{place}/{role}.pem", **said} for role, said in roles.items()
-            },
-        }
-        (folder / name).write_text(yaml.safe_dump(data))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +55,6 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", TODAY)
-
-
-POLICIES = ("-p", "messaging-opt-in", "-p", "rom-baseline")
-OPT_IN = POLICIES[:2]
-
-
-def build(base: Path, profile: Path, output: Path, *more: str) -> int:
-    return main(["build", str(base), "-s", str(profile), "-o", str(output), *more])
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +98,6 @@ def block_based_footer(folder: Path) -> Path:
         return block_based(folder)
 
 
-def file_based(folder: Path) -> Path:
-    write_package(folder / "base.zip")
-    return folder / "base.zip"
-
-
-BROUGHT = ("--replace", f"{APP}={FIXED_APP}")
 CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "target-files": (target_files, POLICIES),
     "block-based": (block_based, (*OPT_IN, *BROUGHT)),
@@ -396,37 +357,6 @@ def test_a_missing_role_is_named(
     assert main([*words, "-o", str(tmp_path / "out.zip")]) == 2
     assert "no key for the vbmeta image of vbmeta" in one_line(capsys)
     assert not (tmp_path / "out.zip").exists()
-
-
-@pytest.mark.judge("openssl")
-@pytest.mark.parametrize("fault", ["wrong", "missing", "surplus", "large"])
-def test_wrong_signatures_are_refused(
-    fault: str, unsigned: Path, profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "signatures"
-    openssl_sign(unsigned / "two.zip.signing.json", folder, profiles)
-    (signature,) = folder.glob("*.sig")
-    good = signature.read_bytes()
-    match fault:
-        case "wrong":
-            signature.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-        case "missing":
-            signature.unlink()
-        case "surplus":
-            (folder / "other.sig").write_bytes(bytes(256))
-        case "large":
-            signature.write_bytes(bytes(5000))
-    said = {
-        "wrong": "no signature of the key",
-        "missing": "there is no signature",
-        "surplus": "other.sig: signs nothing that the request asks for",
-        "large": "no signature: it has 4097 bytes",
-    }[fault]
-    output = tmp_path / "out.zip"
-    capsys.readouterr()
-    assert main(["sign", "attach", str(unsigned / "two.zip"), str(folder), "-o", str(output)]) == 2
-    assert said in one_line(capsys)
-    assert [path.name for path in tmp_path.iterdir()] == ["signatures"]
 
 
 def test_no_signer_is_asked_and_the_profile_must_say_the_key(
