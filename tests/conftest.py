@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.judges import judge
+
+if TYPE_CHECKING:
+    from tests.signed_package import Package
 
 settings.register_profile("long", max_examples=3000, deadline=None)
 
@@ -36,3 +41,11 @@ def _own_data_folder(
     for name in list(os.environ):
         if name.startswith("ROM_BUILDER_") and name != "ROM_BUILDER_REQUIRE_TOOLS":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Package:
+    """A good A/B package to make something wrong in; needs mkfs.erofs."""
+    from tests.signed_package import Package
+
+    return Package(tmp_path)

@@ -51,11 +51,6 @@ PINE = OtaMetadata(
 Tamper = Callable[[Package], bytes]
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Package:
-    return Package(tmp_path)
-
-
 def content(package: bytes) -> dict[str, bytes]:
     archive = ZipArchive(BytesSource(package))
     return {name: archive.read(entry) for name, entry in archive.entries.items()}

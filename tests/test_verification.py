@@ -44,11 +44,6 @@ from tests.signing_material import unsigned_package
 pytestmark = pytest.mark.judge("mkfs.erofs")
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Package:
-    return Package(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A package that rom-builder packed and signed with development keys."""

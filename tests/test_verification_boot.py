@@ -29,11 +29,6 @@ from tests.signed_package import (
 pytestmark = pytest.mark.judge("mkfs.erofs")
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Package:
-    return Package(tmp_path)
-
-
 @pytest.mark.parametrize("flags", [1, 2, 3])
 def test_flags_fail(package: Package, flags: int) -> None:
     package.images["vbmeta"] = top(flags=flags)

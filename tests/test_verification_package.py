@@ -26,11 +26,6 @@ from tests.signed_package import (
 pytestmark = pytest.mark.judge("mkfs.erofs")
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Package:
-    return Package(tmp_path)
-
-
 @pytest.mark.parametrize("where", ["metadata", "payload"])
 def test_each_signature_of_the_payload_counts(package: Package, where: str) -> None:
     faults = failed(package.write(resigned(where)))

@@ -23,11 +23,6 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 needs_erofs = pytest.mark.judge("mkfs.erofs")
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Package:
-    return Package(tmp_path)
-
-
 def told(package: bytes, folder: Path, *options: str | Path) -> tuple[int, dict[str, Any]]:
     result = run(package, folder, "-f", "json", *options)
     document = json.loads(result.output)
