@@ -12,7 +12,7 @@ from rom_builder.formats.compression import Codec, decompress, detect_codec
 from rom_builder.formats.cpio import CpioTree
 from rom_builder.formats.erofs import open_erofs
 from rom_builder.formats.ext4 import open_ext4
-from rom_builder.formats.fec import verify_fec
+from rom_builder.formats.fec import build_fec, compare_fec
 from rom_builder.formats.gpt import DiskImage
 from rom_builder.formats.mtk_header import strip_mtk_header
 from rom_builder.formats.payload import Payload, gaps, problems
@@ -111,7 +111,7 @@ def _(data: bytes) -> None:
 
 @target("fec")
 def _(data: bytes) -> None:
-    verify_fec(BytesSource(data[:4096]), data[4096:])
+    compare_fec(data[4096:], build_fec(BytesSource(data[:4096])))
 
 
 @target("transfer-list")

@@ -141,19 +141,6 @@ def update_hashtree(
     return Hashtree(salted.digests(_block(below, 0))[: salted.digest_size], bytes(new))
 
 
-def verify_hashtree(
-    source: Source, tree: bytes, root_digest: bytes, salt: bytes = b"", algorithm: str = "sha256"
-) -> None:
-    """Compare an image with its tree and the tree with its root digest, by computing both anew.
-
-    Raises:
-        ImageError: They differ, with the image's first block that does; or as
-            :func:`build_hashtree`.
-    """
-    expected = build_hashtree(source, salt, algorithm)
-    compare_hashtree(Hashtree(root_digest, tree), expected, source.size)
-
-
 def compare_hashtree(found: Hashtree, expected: Hashtree, image_size: int) -> None:
     """Compare the tree that an image has with the one that follows from its data.
 

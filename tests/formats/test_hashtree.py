@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from rom_builder.errors import ImageError
 from rom_builder.formats.hashtree import (
     ALGORITHMS,
+    Hashtree,
     build_hashtree,
+    compare_hashtree,
     hashtree_size,
     update_hashtree,
-    verify_hashtree,
 )
 from rom_builder.formats.source import BytesSource
 from tests.formats.damage import noise
@@ -75,13 +76,19 @@ def test_the_tree_follows_its_definition(algorithm: str) -> None:
     assert len(tree) == hashtree_size(len(image), len(built.root_digest))
 
 
+def verify(image: bytes, tree: bytes, root_digest: bytes) -> None:
+    """Compare an image with its salted tree, and that with its root digest."""
+    expected = build_hashtree(BytesSource(image), SALT)
+    compare_hashtree(Hashtree(root_digest, tree), expected, len(image))
+
+
 def test_an_image_of_one_block_has_an_empty_tree() -> None:
     built = build_hashtree(BytesSource(b"x"), SALT)
     assert built.tree == b""
     assert built.root_digest == hashlib.sha256(SALT + b"x" + bytes(BLOCK - 1)).digest()
-    verify_hashtree(BytesSource(b"x"), b"", built.root_digest, SALT)
+    verify(b"x", b"", built.root_digest)
     with pytest.raises(ImageError, match="root digest"):
-        verify_hashtree(BytesSource(b"y"), b"", built.root_digest, SALT)
+        verify(b"y", b"", built.root_digest)
 
 
 @settings(max_examples=30, deadline=None)
@@ -115,22 +122,22 @@ def test_an_update_of_a_tree_of_another_image_is_refused() -> None:
 
 def test_no_flipped_byte_verifies() -> None:
     good = build_hashtree(BytesSource(TWO_LEVELS), SALT)
-    verify_hashtree(BytesSource(TWO_LEVELS), good.tree, good.root_digest, SALT)
+    verify(TWO_LEVELS, good.tree, good.root_digest)
     for position in (0, 77 * BLOCK + 9, len(TWO_LEVELS) - 1):
         bad = bytearray(TWO_LEVELS)
         bad[position] ^= 1
         with pytest.raises(ImageError, match=f"block {position // BLOCK} of the image") as caught:
-            verify_hashtree(BytesSource(bytes(bad)), good.tree, good.root_digest, SALT)
+            verify(bytes(bad), good.tree, good.root_digest)
         assert caught.value.offset == position // BLOCK * BLOCK
     for position in (0, 70, BLOCK, len(good.tree) - 1):
         tree = bytearray(good.tree)
         tree[position] ^= 1
         with pytest.raises(ImageError):
-            verify_hashtree(BytesSource(TWO_LEVELS), bytes(tree), good.root_digest, SALT)
+            verify(TWO_LEVELS, bytes(tree), good.root_digest)
     with pytest.raises(ImageError, match="hash tree of 4096 bytes, expected 12288"):
-        verify_hashtree(BytesSource(TWO_LEVELS), good.tree[:BLOCK], good.root_digest, SALT)
+        verify(TWO_LEVELS, good.tree[:BLOCK], good.root_digest)
     with pytest.raises(ImageError, match="root digest"):
-        verify_hashtree(BytesSource(TWO_LEVELS), good.tree, bytes(32), SALT)
+        verify(TWO_LEVELS, good.tree, bytes(32))
 
 
 def test_what_cannot_be_hashed_is_refused() -> None:
