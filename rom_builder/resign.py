@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from rom_builder.build import before_signing, refuse_unless_compliant, remarks
+from rom_builder.build import Step, before_signing, refuse_unless_compliant, remarks
 from rom_builder.check import check_rom
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
@@ -28,8 +27,6 @@ from rom_builder.rom.opening import open_rom
 from rom_builder.signers.keyring import Keyring
 from rom_builder.signers.package import refuse_unfit, sign_package
 from rom_builder.verification.package import verify_package
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

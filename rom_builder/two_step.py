@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from rom_builder.build import before_signing, named, refuse_unless_compliant
+from rom_builder.build import Step, before_signing, named, refuse_unless_compliant
 from rom_builder.check import check_rom
 from rom_builder.errors import BuildRefused, SigningError
 from rom_builder.files import write_whole
@@ -34,8 +34,6 @@ from rom_builder.signing_requests.request import SigningRequest, public_half
 SIGNATURE_SUFFIX = ".sig"
 LARGEST = 4096
 """Bytes of a signature file; a signature of RSA-8192 has 1024."""
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

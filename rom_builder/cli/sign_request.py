@@ -129,7 +129,7 @@ def show(request: Path, digests: Path | None) -> None:
     help="Package to write.",
 )  # fmt: skip
 @click.option(
-    "--request", "request_path", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--request", "given", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE", help="The request, if it is not PACKAGE.signing.json.",
 )  # fmt: skip
 @click.option(
@@ -144,7 +144,7 @@ def attach(
     package: Path,
     signatures: tuple[Path, ...],
     output: Path,
-    request_path: Path | None,
+    given: Path | None,
     signing: str | None,
     allow_public_key: bool,
 ) -> None:
@@ -162,11 +162,11 @@ def attach(
       rom-builder sign attach ota-avb.zip payload.metadata.sig payload.data.sig -o ota-payload.zip
     """
     from rom_builder.signers.keyring import open_keyring
-    from rom_builder.signing_requests.request import SUFFIX, load_request
+    from rom_builder.signing_requests.request import load_request, request_path
     from rom_builder.two_step import attach as run_attach
     from rom_builder.two_step import read_signatures
 
-    request = load_request(request_path or package.with_name(package.name + SUFFIX))
+    request = load_request(given or request_path(package))
     show_request(request, err=True)
     expected = None
     if signing is not None:
@@ -183,7 +183,7 @@ def attach(
     if following is None:
         click.echo(f"wrote {output}, signed", err=True)
     else:
-        click.echo(f"wrote {output}; next sign {output}{SUFFIX}: {following.round}", err=True)
+        click.echo(f"wrote {output}; next sign {request_path(output)}: {following.round}", err=True)
     if expected is None:
         click.echo(
             "the keys are those that the request names: give -s to demand a profile's", err=True

@@ -21,11 +21,11 @@ from rom_builder.signers.keyring import Keyring, PartitionSigners
 from rom_builder.signers.signer import CheckedSigner, verifies
 from rom_builder.signing_requests.pending import Pending, later_rounds, pending_round
 from rom_builder.signing_requests.request import (
-    SUFFIX,
     RequestedApp,
     RequestedDigest,
     RequestedFile,
     SigningRequest,
+    request_path,
     requested_key,
 )
 
@@ -139,11 +139,6 @@ def asked_by(
         tuple(RequestedFile(name=item.name, sha256=item.sha256) for item in brought_files(brought)),
         proof.builder if proof else "",
     )
-
-
-def request_path(package: Path) -> Path:
-    """Return where the request for a package lies."""
-    return package.with_name(package.name + SUFFIX)
 
 
 def write_request(package: Path, request: SigningRequest) -> None:

@@ -140,6 +140,11 @@ class SigningRequest(_Model):
         return (json.dumps(data, indent=1) + "\n").encode()
 
 
+def request_path(package: Path) -> Path:
+    """Return where the request for a package lies."""
+    return package.with_name(package.name + SUFFIX)
+
+
 def load_request(path: Path) -> SigningRequest:
     """Read a request.
 
